@@ -1,0 +1,1 @@
+"""What differs between images, texts and graphs, one modality a file."""
