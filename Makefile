@@ -1,0 +1,57 @@
+# Everything runs in .venv; the first target that needs it makes it. `make PYTHON=python3.12 demo` chooses the interpreter.
+PYTHON ?= python3
+# Tests run side by side on this many processes, one thread each.
+WORKERS ?= 2
+
+BIN := .venv/bin
+.NOTPARALLEL:
+.PHONY: help demo test check bench clean prerequisites
+
+help:
+	@echo "make demo    explain real photographs with a real network and print a leaderboard"
+	@echo "make test    run the tests"
+	@echo "make check   lint, formatting and types"
+	@echo "make bench   speed of every method against the bare model and Captum"
+	@echo "make clean   remove .venv, caches and build folders (never runs/)"
+
+demo: .venv/.ready
+	$(BIN)/xaieval experiment=demo
+
+test: .venv/.ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+
+check: .venv/.ready-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/.ready
+	$(BIN)/python -m xaieval.bench
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an installation that was cut short is taken up again by the next make.
+.venv/.ready: pyproject.toml
+	$(call install,demo)
+	touch $@
+
+# `dev` holds all of `demo`, so it makes both stamps.
+.venv/.ready-dev: pyproject.toml
+	$(call install,dev)
+	touch .venv/.ready $@
+
+define install
+@$(MAKE) --no-print-directory prerequisites
+$(PYTHON) -m venv .venv
+$(BIN)/pip install --editable '.[$(1)]'
+endef
+
+prerequisites:
+	@command -v git >/dev/null || { echo "git is missing: install it, on Debian with \`apt install git\`." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name yours with \`make PYTHON=...\`." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): xaieval needs Python 3.11 or newer, name one with \`make PYTHON=python3.11\`." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: install venv, on Debian with \`apt install python3-venv\`." >&2; exit 1; }
