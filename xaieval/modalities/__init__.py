@@ -1,1 +1,1 @@
-"""What differs between images, texts and graphs, one modality a file."""
+"""What differs between images, texts and graphs, one file each, and nowhere else."""

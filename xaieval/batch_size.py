@@ -1,0 +1,59 @@
+"""How many inputs go through the model at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from xaieval.cost import Clock, _seconds
+
+
+class BatchSize:
+    """A batch size that is given, or found on the first real batches of the work, and that shrinks when memory runs out.
+
+    `auto` runs 8, 16 and 32 inputs twice each (on CUDA also 64, 128 and 256), takes the better time of the two per input, stops as soon
+    as a size is clearly worse, and keeps the best. No evaluation is spent on it; only the timing itself waits for the device.
+    """
+
+    def __init__(self, size: int | str, device: torch.device) -> None:
+        if size != "auto" and (not isinstance(size, int) or size < 1):
+            raise ValueError(f"batch_size must be 'auto' or a positive integer, got {size!r}")
+        self._device = device
+        self._clock = Clock(device)
+        self._candidates: list[int] = []
+        self._times: dict[int, list[float]] = {}
+        self.current = 8 if isinstance(size, str) else size
+        if isinstance(size, str) and device.type != "meta":
+            self._candidates = [8, 16, 32, 64, 128, 256] if device.type == "cuda" else [8, 16, 32]
+
+    @contextmanager
+    def observing(self, count: int) -> Iterator[None]:
+        """Time the run in the block as a sample of the size under trial, if it is one."""
+        if count != self.current or not self._candidates:
+            yield
+            return
+        start = self._clock.mark()
+        yield
+        stop = self._clock.mark()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._times.setdefault(count, []).append(_seconds(start, stop) / count)
+        if len(self._times[count]) == 2:
+            self._next()
+
+    def _next(self) -> None:
+        best = {size: min(times) for size, times in self._times.items()}
+        worse = best[self.current] > 1.15 * min(best.values())
+        larger = [size for size in self._candidates if size > self.current]
+        if worse or not larger:
+            self.current = min(best, key=best.__getitem__)
+            self._candidates = []
+        else:
+            self.current = larger[0]
+
+    def shrink(self, failed: int) -> None:
+        """Never again run as many inputs as `failed`: half of them from now on."""
+        self._candidates = [size for size in self._candidates if size < failed]
+        self.current = max(1, failed // 2)

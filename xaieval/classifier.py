@@ -1,0 +1,277 @@
+"""The only place a model is called: it packs, casts and counts nothing twice, and leaves the model as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from xaieval.batch_size import BatchSize
+from xaieval.layers import default_layer, find_layer, watch
+from xaieval.modalities.images import Images
+from xaieval.scores import Scores
+
+if TYPE_CHECKING:
+    from xaieval.explicand import Explicand
+
+PRECISIONS = ("float32", "bfloat16", "bfloat16_all")
+Result = TypeVar("Result")
+
+
+class Classifier:
+    """Any `nn.Module` that gives logits `(N, classes)`, ready to be explained.
+
+    The module is never edited: it is called with detached copies of its weights (4-D ones in channels-last layout) through
+    `torch.func.functional_call`, so its own hooks fire and other weights can be handed to the same call.
+
+    Args:
+        module: The model. It is put into evaluation mode for the time of a call only.
+        mean: Mean of each channel; with `std` the normalization that becomes the model's first layer, so that inputs are pixels
+            in [0, 1]. None: the module takes the inputs as they are.
+        std: Standard deviation of each channel.
+        device: Where to compute; None: where the module's parameters are.
+        precision: `float32`; `bfloat16` runs scores in bfloat16 and gradients in float32; `bfloat16_all` runs both in bfloat16.
+            Results are float32.
+        batch_size: The largest number of inputs in one call of the module, or `auto`.
+        modality: How inputs are cut, removed and drawn; None: images.
+        layers: Default layer of a method, such as `{"normgrad": "blocks.5"}`; otherwise found by shapes.
+        name: What to call the model in tables.
+        preprocess: How a photo becomes an input of this model, for datasets.
+        categories: Names of the classes.
+
+    Raises:
+        TypeError: `module` is not an `nn.Module`.
+        ValueError: An option is none of the named ones.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        device: str | torch.device | None = None,
+        precision: str = "float32",
+        batch_size: int | str = "auto",
+        modality: Images | None = None,
+        layers: Mapping[str, str] | None = None,
+        name: str | None = None,
+        preprocess: Any = None,
+        categories: Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"Classifier expects an nn.Module that gives logits (N, classes), got {type(module).__name__}"
+            )
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if (mean is None) != (std is None):
+            raise ValueError("mean and std normalize together: give both or neither")
+        self.module = module
+        self.device = torch.device(device) if device is not None else _device_of(module)
+        self.precision = precision
+        self.modality = modality or Images()
+        self.layers = dict(layers or {})
+        self.name = name or type(module).__name__
+        self.preprocess = preprocess
+        self.categories = tuple(categories) if categories is not None else None
+        self.classes: int | None = None
+        self.batch_size = {kind: BatchSize(batch_size, self.device) for kind in ("scores", "gradients")}
+        self._normalization = None if mean is None or std is None else self._constants(mean, std)
+        self._weights: dict[str, Tensor] = {}
+        self._version: tuple[tuple[int, int], ...] | None = None
+        self._default_layers: dict[tuple[str, tuple[int, ...]], str] = {}
+
+    def _constants(self, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+        location, scale = (torch.tensor(tuple(v), device=self.device)[:, None, None] for v in (mean, std))
+        return location, 1 / scale
+
+    def explicand(
+        self,
+        inputs: Tensor,
+        target: Tensor | Sequence[int] | int | None = None,
+        ids: Sequence[str] | None = None,
+        mask: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> Explicand:
+        """Bind a batch of inputs to this model and to the class explained for each.
+
+        Args:
+            inputs: `(N, C, *F)`, images as pixels in [0, 1].
+            target: The class explained, one for each input or one for all; None: the predicted class.
+            ids: Names of the samples, on which their random draws depend; None: a hash of the content.
+            mask: Ground truth `(N, *F)`, True on the features that should be found.
+            present: `(N, *F)`, False on padding that is to be left out everywhere; None: every feature exists.
+
+        Raises:
+            ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape.
+            TypeError: The model does not return logits `(N, classes)`.
+        """
+        from xaieval.explicand import bind  # the one upward import: `explicand` stands on this file
+
+        self._refresh_weights()
+        return bind(self, inputs, target, ids, mask, present)
+
+    # -- calls ---------------------------------------------------------------------------------------------------------------
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Logits `(N, classes)` of `(N, C, *F)`, without gradients."""
+
+        def run(part: slice) -> Tensor:
+            with torch.no_grad():
+                return self._forward(inputs[part], self.precision != "float32")
+
+        return torch.cat(list(self._packed(run, len(inputs), "scores")))
+
+    def scores(self, inputs: Tensor, target: Tensor) -> Scores:
+        """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`."""
+
+        def run(part: slice) -> Tensor:
+            with torch.no_grad():
+                logits = self._forward(inputs[part], self.precision != "float32")
+                return Scores.read(logits, target[part]).values
+
+        return Scores(torch.cat(list(self._packed(run, len(inputs), "scores"))))
+
+    def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit") -> tuple[Scores, Tensor]:
+        """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each."""
+
+        def run(part: slice) -> tuple[Tensor, Tensor]:
+            with torch.enable_grad():
+                leaf = inputs[part].detach().requires_grad_()
+                scores = Scores.read(self._forward(leaf, self.precision == "bfloat16_all"), target[part])
+                (gradient,) = _gradients(scores.of(score), [leaf])
+            return scores.values.detach(), gradient
+
+        values, gradients = zip(*self._packed(run, len(inputs), "gradients"), strict=True)
+        return Scores(torch.cat(values)), torch.cat(gradients)
+
+    def activations(self, inputs: Tensor, target: Tensor, layers: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Output of each layer and the gradient of the logit there, from one forward and one backward for all layers.
+
+        Raises:
+            ValueError: A layer that the model does not have, or that was not reached by the call.
+        """
+        modules = {name: find_layer(self.module, name) for name in layers}
+
+        def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
+            with torch.enable_grad(), watch(modules) as kept:
+                logits = self._forward(inputs[part], self.precision == "bfloat16_all")
+                missing = [name for name in layers if name not in kept]
+                if missing:
+                    raise ValueError(
+                        f"layer {missing[0]!r} is part of the model, but the call never reached it: name another layer"
+                    )
+                outputs = [kept[name] for name in layers]
+                gradients = _gradients(Scores.read(logits, target[part]).logit, outputs)
+            pairs = zip(outputs, gradients, strict=True)
+            return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
+
+        parts = list(self._packed(run, len(inputs), "gradients"))
+        return {
+            name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
+            for name in layers
+        }
+
+    def default_layer(self, method: str, example: Tensor) -> str:
+        """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes.
+
+        The shapes come from one call with one input for each input shape; it is no evaluation of a sample and not counted.
+        """
+        if method in self.layers:
+            return self.layers[method]
+        key = (method, tuple(example.shape[1:]))
+        if key not in self._default_layers:
+            with torch.no_grad():
+                self._default_layers[key] = default_layer(
+                    method, self.module, lambda: self._forward(example[:1], False)
+                )
+        return self._default_layers[key]
+
+    def size(self, kind: str) -> int:
+        """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
+        return self.batch_size[kind].current
+
+    def _packed(self, run: Callable[[slice], Result], count: int, kind: str) -> Iterator[Result]:
+        """Results of `run` on slices that fit: halved when memory runs out, and smaller from then on."""
+        size = self.batch_size[kind]
+        start = 0
+        while start < count:
+            stop = min(count, start + size.current)
+            try:
+                with size.observing(stop - start):
+                    result = run(slice(start, stop))
+            except torch.OutOfMemoryError:
+                if stop - start == 1:
+                    raise
+                size.shrink(stop - start)
+                continue
+            yield result
+            start = stop
+
+    def _forward(self, inputs: Tensor, bfloat16: bool) -> Tensor:
+        if self._normalization is not None:
+            mean, scale = self._normalization
+            inputs = (inputs - mean) * scale
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
+        with _evaluating(self.module), autocast:
+            output = functional_call(self.module, self._weights, (inputs,))
+        return self._checked(output, len(inputs))
+
+    def _checked(self, output: Any, count: int) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"{self.name} returned a {type(output).__name__}, expected logits as a tensor ({count}, classes): wrap the model so that it "
+                "returns the logits alone"
+            )
+        if output.dim() != 2 or output.shape[0] != count:
+            raise TypeError(
+                f"{self.name} returned a tensor {tuple(output.shape)} for {count} inputs, expected logits ({count}, classes): wrap the model so "
+                "that it returns one row of logits for each input"
+            )
+        self.classes = output.shape[1]
+        return output.float()
+
+    def _refresh_weights(self) -> None:
+        """Copy the weights once, and again when a parameter was replaced or changed in place."""
+        named = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        version = tuple((tensor.data_ptr(), tensor._version) for tensor in named.values())
+        if version != self._version:
+            self._weights = {name: self._prepared(tensor) for name, tensor in named.items()}
+            self._version = version
+
+    def _prepared(self, weight: Tensor) -> Tensor:
+        copy = weight.detach().to(self.device, torch.float32 if weight.is_floating_point() else weight.dtype, copy=True)
+        return copy.contiguous(memory_format=torch.channels_last) if copy.dim() == 4 else copy
+
+
+def _gradients(scores: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Gradients of the summed scores; zero where nothing depends on an input."""
+    if not scores.requires_grad:
+        return tuple(torch.zeros_like(tensor) for tensor in inputs)
+    return torch.autograd.grad(scores.sum(), inputs, allow_unused=True, materialize_grads=True)
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block, each submodule's own mode afterwards."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")

@@ -1,0 +1,178 @@
+"""What every method and every metric is: a frozen dataclass of plain values with one function to write.
+
+A method writes `attribute(explicand)`, a metric `score(explicand, attribution, units, method)`; both are called like functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from xaieval.explicand import UNITS, Explicand
+
+
+class Method:
+    """An attribution method: makes an attribution of an explicand.
+
+    Subclasses are final frozen dataclasses of numbers, strings, tuples or other such dataclasses.
+
+    Attributes:
+        units: What the numbers are: `gradient` (df/dx), `contribution` (in units of the score) or `importance` (order and scale only).
+        reference: The paper: arXiv id or DOI.
+        sentinel: A method that knows nothing of the model.
+        complete: Claims that the attribution sums to f(x) - f(baseline).
+        syncs: Why the method needs the host, where it does.
+        exceptions: Laws that do not hold for it, each with the reason.
+    """
+
+    units: ClassVar[str]
+    reference: ClassVar[str]
+    sentinel: ClassVar[bool] = False
+    complete: ClassVar[bool] = False
+    syncs: ClassVar[str] = ""
+    exceptions: ClassVar[dict[str, str]] = {}
+
+    def attribute(self, explicand: Explicand) -> Tensor:
+        """The attribution `(N, C, *F)` or `(N, 1, *F)`."""
+        raise NotImplementedError
+
+    @final
+    def __call__(self, explicand: Explicand) -> Tensor:
+        """The attribution `(N, C, *F)` or `(N, 1, *F)` in float32, never rescaled, clipped or made absolute.
+
+        Raises:
+            ValueError: The method returned another shape, type or device.
+        """
+        with explicand.meter.ledger() as ledger:
+            attribution = self.attribute(explicand)
+        check_attribution(attribution, explicand, type(self).__name__)
+        attribution = attribution.detach().float()
+        explicand.remember(attribution, self.units, ledger)
+        return attribution
+
+
+class Metric:
+    """A metric: gives a value for each sample of an attribution, NaN where it is undefined.
+
+    Attributes:
+        higher_is_better: Direction.
+        bounds: Smallest and largest possible value.
+        category: faithfulness, localization, complexity, robustness or randomization.
+        needs: What must be there: `mask` (ground truth), `method` (it explains again).
+        accepts: Units for which it is defined.
+        reference: The paper: arXiv id or DOI.
+        exceptions: Laws that do not hold for it, each with the reason.
+    """
+
+    higher_is_better: ClassVar[bool]
+    bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    category: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    accepts: ClassVar[tuple[str, ...]] = UNITS
+    reference: ClassVar[str]
+    exceptions: ClassVar[dict[str, str]] = {}
+
+    def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
+        """The value `(N,)` of each sample; what is undefined is masked afterwards."""
+        raise NotImplementedError
+
+    def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """Where the metric is undefined, `(N,)` for each reason; subclasses add to these."""
+        flat = explicand.features(attribution).flatten(1)
+        finite = attribution.flatten(1).isfinite().all(1)
+        everywhere = torch.ones_like(finite)
+        reasons = {"attribution not finite": ~finite, "zero attribution": (flat == 0).all(1)}
+        if units not in self.accepts:
+            reasons["units"] = everywhere
+        if "mask" in self.needs and explicand.mask is None:
+            reasons["no mask"] = everywhere
+        return reasons
+
+    @final
+    def evaluate(
+        self, explicand: Explicand, attribution: Tensor, method: Method | None = None, units: str | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Values `(N,)` with NaN where undefined, and for each reason where it holds `(N,)`.
+
+        Raises:
+            ValueError: An attribution of another shape or device, unknown units, or a metric that needs the method and got none.
+        """
+        check_attribution(attribution, explicand, "the attribution")
+        units = units or explicand.units_of(attribution)
+        if units not in UNITS:
+            raise ValueError(f"units must be one of {', '.join(UNITS)}, got {units!r}")
+        if "method" in self.needs and method is None:
+            raise ValueError(
+                f"{type(self).__name__} explains again: call it with method=, the method that made the attribution"
+            )
+        reasons = self.undefined(explicand, attribution, units)
+        impossible = units not in self.accepts or ("mask" in self.needs and explicand.mask is None)
+        if impossible:
+            return attribution.new_full((explicand.count,), torch.nan), reasons
+        values = self.score(explicand, attribution, units, method)
+        for where in reasons.values():
+            values = values.masked_fill(where, torch.nan)
+        return values, reasons
+
+    @final
+    def __call__(
+        self, explicand: Explicand, attribution: Tensor, method: Method | None = None, units: str | None = None
+    ) -> Tensor:
+        """Values `(N,)`, NaN where undefined.
+
+        Args:
+            explicand: What was explained.
+            attribution: `(N, C, *F)` or `(N, 1, *F)`.
+            method: The method that made it, for metrics that explain again.
+            units: Units of the attribution; None: as its method noted, or by its shape.
+        """
+        return self.evaluate(explicand, attribution, method, units)[0]
+
+    def aggregate(self, values: Tensor) -> float:
+        """One number for many samples: the mean of the valid ones."""
+        return float(values.double().nanmean())
+
+
+def check_attribution(attribution: Any, explicand: Explicand, name: str) -> None:
+    """Check type, shape and device, none of which makes the device wait.
+
+    Raises:
+        ValueError: One of them is wrong; says what came and what was expected.
+    """
+    one, full = (explicand.count, 1, *explicand.shape[2:]), tuple(explicand.shape)
+    expected = f"expected a tensor {full} or {one} on {explicand.device}"
+    if not isinstance(attribution, Tensor):
+        raise ValueError(f"{name} is a {type(attribution).__name__}, {expected}: return one score for each feature")
+    if tuple(attribution.shape) not in (one, full):
+        raise ValueError(
+            f"{name} has shape {tuple(attribution.shape)}, {expected}: upsample coarse maps with explicand.upsample"
+        )
+    if attribution.device != explicand.device:
+        raise ValueError(f"{name} is on {attribution.device}, {expected}: create tensors on explicand.device")
+    if not attribution.is_floating_point():
+        raise ValueError(f"{name} has type {attribution.dtype}, {expected}: return floating point scores")
+
+
+def component_dict(component: Any) -> Any:
+    """A component as plain data: `_target_` and its fields, through nested components and tuples."""
+    if dataclasses.is_dataclass(component) and not isinstance(component, type):
+        fields = {field.name: component_dict(getattr(component, field.name)) for field in dataclasses.fields(component)}
+        return {"_target_": f"{type(component).__module__}.{type(component).__qualname__}", **fields}
+    if isinstance(component, tuple | list):
+        return [component_dict(entry) for entry in component]
+    if component is None or isinstance(component, str | int | float | bool):
+        return component
+    raise TypeError(
+        f"{component!r} cannot be part of a method or metric: fields are numbers, strings, tuples or other such dataclasses, "
+        f"got {type(component).__name__}"
+    )
+
+
+def component_json(component: Any) -> str:
+    """The canonical JSON of a component, which is its key."""
+    return json.dumps(component_dict(component), sort_keys=True)

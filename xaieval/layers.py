@@ -1,0 +1,115 @@
+"""Layers of a model: found by name or by the shapes that pass through them, and watched during one call."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Step:
+    """One module's call: spatial sizes of its first input and its output (0 where there is none)."""
+
+    name: str
+    before: int
+    after: int
+    pooled: bool
+
+
+def find_layer(module: nn.Module, name: str) -> nn.Module:
+    """The submodule with this dotted name.
+
+    Raises:
+        ValueError: There is none; the message names the closest ones.
+    """
+    modules = dict(module.named_modules())
+    if name not in modules:
+        close = difflib.get_close_matches(name, modules, n=3) or list(modules)[1:4]
+        raise ValueError(f"{type(module).__name__} has no layer {name!r}; close names: {', '.join(close)}")
+    return modules[name]
+
+
+@contextmanager
+def watch(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Keep the outputs of these modules during one call, as the leaves or nodes that gradients are asked for.
+
+    An output that needs no gradient becomes a detached leaf, so nothing before the first watched layer is differentiated. The module
+    hands on a clone: an in-place rectifier after it changes the clone.
+
+    Yields:
+        Outputs by name, filled by the call.
+    """
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., Tensor]:
+        def hook(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor):
+                raise ValueError(
+                    f"layer {name!r} returns a {type(output).__name__}, expected a tensor: name a layer inside it"
+                )
+            kept[name] = output if output.requires_grad else output.detach().requires_grad_()
+            return kept[name].clone()
+
+        return hook
+
+    handles = [layer.register_forward_hook(keep(name)) for name, layer in modules.items()]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def default_layer(method: str, module: nn.Module, call: Callable[[], object]) -> str:
+    """The layer that a class activation method reads if none is named, by shapes alone.
+
+    `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the last
+    downsampling. Everything else, Grad-CAM first: the last spatial output before pooling.
+
+    Raises:
+        ValueError: The model has no spatial layer.
+    """
+    steps = [step for step in _steps(module, call) if step.name and step.after > 1 and not step.pooled]
+    if not steps:
+        raise ValueError(
+            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w): name one with layer="
+        )
+    shrinking = [step for step in steps if step.before > step.after]
+    if method == "normgrad" and shrinking:
+        smallest = min(step.before for step in shrinking)
+        return [step for step in shrinking if step.before == smallest][-1].name
+    return steps[-1].name
+
+
+def _steps(module: nn.Module, call: Callable[[], object]) -> list[Step]:
+    """Every module's call in the order in which they end."""
+    steps: list[Step] = []
+    pooled: list[Tensor] = []
+
+    def record(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            if "pool" in type(layer).__name__.lower() and isinstance(output, Tensor):
+                pooled.append(output)
+            # A container that ends in a pooling returns the pooling's own tensor.
+            ends_in_pooling = any(output is tensor for tensor in pooled)
+            steps.append(Step(name, _side(arguments[0] if arguments else None), _side(output), ends_in_pooling))
+
+        return hook
+
+    handles = [layer.register_forward_hook(record(name)) for name, layer in module.named_modules()]
+    try:
+        call()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return steps
+
+
+def _side(value: Any) -> int:
+    """The larger spatial side of an activation `(N, K, h, w)`, else 0."""
+    return max(value.shape[2:]) if isinstance(value, Tensor) and value.dim() == 4 else 0

@@ -1,0 +1,117 @@
+"""Images: inputs `(N, C, H, W)` as pixels in [0, 1], features `(H, W)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+
+class ImagePatches:
+    """A fixed grid of equal patches, the units removed by responses and curves.
+
+    Pixel `(y, x)` belongs to the patch `(y * g // H, x * g // W)`; where the grid does not divide the side, areas differ by one row or
+    column. A patch is never smaller than a pixel.
+
+    Attributes:
+        shape: Rows and columns of the grid.
+        count: Number of patches P.
+        area: Pixels of each patch, `(P,)`.
+        present: Always None: every image has every patch.
+    """
+
+    present: Tensor | None = None
+
+    def __init__(self, size: tuple[int, int], grid: int, device: torch.device) -> None:
+        self.shape = (min(grid, size[0]), min(grid, size[1]))
+        self.count = self.shape[0] * self.shape[1]
+        self._rows, self._columns = (
+            torch.arange(side, device=device) * cells // side for side, cells in zip(size, self.shape, strict=True)
+        )
+        # One-hot membership, so that sums are two small matrix products: deterministic on CUDA, where a scatter is not.
+        self._in_row, self._in_column = (
+            (index[:, None] == torch.arange(cells, device=device)).float()
+            for index, cells in zip((self._rows, self._columns), self.shape, strict=True)
+        )
+        self.area = (self._in_row.sum(0)[:, None] * self._in_column.sum(0)).flatten()
+
+    def sum(self, features: Tensor) -> Tensor:
+        """Sums over each patch, `(N, H, W)` to `(N, P)`."""
+        return (self._in_row.T @ features.float() @ self._in_column).flatten(1)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Each patch's value at all its pixels, `(n, P)` to `(n, 1, H, W)`."""
+        grid = values.unflatten(1, self.shape)[:, None]
+        return grid.index_select(-2, self._rows).index_select(-1, self._columns)
+
+    def share(self, values: Tensor) -> Tensor:
+        """Each patch's value divided among its pixels, so that sums keep, `(n, P)` to `(n, 1, H, W)`."""
+        return self.spread(values / self.area)
+
+
+@dataclass(frozen=True)
+class Images:
+    """How images are removed from, cut into patches, upsampled and looked at without a model."""
+
+    name: str = "image"
+    zero_is_zero: bool = True  # removal by zero is a product, which saves a blend
+
+    def features(self, attribution: Tensor) -> Tensor:
+        """Signed scores of the pixels, `(N, C, H, W)` to `(N, H, W)`: the sum over channels for all units."""
+        return attribution.sum(1)
+
+    def patches(self, inputs: Tensor, grid: int, present: Tensor | None) -> ImagePatches:
+        """The fixed grid of patches of these images, `grid` per side at most."""
+        patches = ImagePatches((inputs.shape[2], inputs.shape[3]), grid, inputs.device)
+        if present is not None:
+            patches.present = patches.sum(present) > 0
+        return patches
+
+    def upsample(self, maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
+        """A coarse map `(N, 1, h, w)` at the size of the input; importance keeps its values."""
+        corners = None if mode == "nearest" else False
+        return functional.interpolate(maps, size=size, mode=mode, align_corners=corners)
+
+    def zero(self, inputs: Tensor) -> Tensor:
+        """Black."""
+        return torch.zeros_like(inputs)
+
+    def mean(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Each image's mean color."""
+        if present is None:
+            return inputs.mean((2, 3), keepdim=True).expand_as(inputs)
+        weight = present[:, None].float()
+        mean = (inputs * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
+        return mean.expand_as(inputs)
+
+    def blur(self, inputs: Tensor, size: int, sigma: float) -> Tensor:
+        """Gaussian blur with a kernel of `size` pixels, borders reflected (replicated where the image is too small)."""
+        offsets = torch.arange(size, device=inputs.device) - (size - 1) / 2
+        kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+        kernel = kernel / kernel.sum()
+        channels, pad = inputs.shape[1], size // 2
+        mode = "reflect" if pad < min(inputs.shape[2:]) else "replicate"
+        padded = functional.pad(inputs, (pad, size - 1 - pad, pad, size - 1 - pad), mode=mode)
+        rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+        return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+    def edges(self, inputs: Tensor) -> Tensor:
+        """Sobel magnitude of the channel mean, `(N, 1, H, W)`: an explanation that never saw the model."""
+        gray = functional.pad(inputs.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        sobel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], device=inputs.device)
+        horizontal, vertical = (functional.conv2d(gray, kernel[None, None]) for kernel in (sobel, sobel.T))
+        return (horizontal**2 + vertical**2).sqrt()
+
+    def center_blob(self, inputs: Tensor, width: float) -> Tensor:
+        """A Gaussian at the image's center with standard deviation `width` times the side, `(N, 1, H, W)`."""
+        rows, columns = (
+            torch.exp(-(((torch.arange(side, device=inputs.device) + 0.5) / side - 0.5) ** 2) / (2 * width**2))
+            for side in inputs.shape[2:]
+        )
+        return (rows[:, None] * columns).expand(inputs.shape[0], 1, -1, -1).contiguous()
+
+    def coarse(self, inputs: Tensor, cells: int) -> tuple[int, ...]:
+        """The shape of a coarse grid of at most `cells` per side."""
+        return tuple(min(cells, side) for side in inputs.shape[2:])

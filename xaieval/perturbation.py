@@ -1,0 +1,185 @@
+"""Perturbations: frozen descriptions of random changes of the input, which are the keys of responses.
+
+A response is the change of the class score under perturbations that do not depend on any attribution, so one set serves every method
+and every metric that asks for the same perturbation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from xaieval.removal import Removal
+
+if TYPE_CHECKING:
+    from xaieval.explicand import Batch, Explicand
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A distribution of perturbed inputs x~.
+
+    What an attribution predicts for the change f(x) - f(x~): a gradient `sum (x - x~) g`; contributions and importance
+    `sum z a` where the perturbation removes the features z. Where only noise is added, gradients alone predict anything.
+    """
+
+    samples: int = 200
+    seed: int = 0
+
+    def accepts(self, units: str) -> bool:
+        """Whether attributions with these units predict anything here."""
+        return units == "gradient"
+
+    def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """Perturbed inputs x~ `(n, C, *F)`; the batch's variants number the draws."""
+        raise NotImplementedError
+
+    def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """Removed features z `(n, 1, *F)`, for perturbations that remove."""
+        raise NotImplementedError
+
+    def predicted(self, explicand: Explicand, attribution: Tensor, units: str) -> Tensor:
+        """The change `(N, samples)` that an attribution predicts, drawn again batch by batch; no evaluation."""
+        table = attribution.new_empty(explicand.count, self.samples)
+        for batch in explicand.batches(self.samples, "scores"):
+            if units == "gradient":
+                terms = (batch.inputs - self.inputs(explicand, batch)) * batch.of(attribution)
+            else:
+                terms = self.mask(explicand, batch) * batch.of(explicand.features(attribution)[:, None])
+            batch.write(table, terms.flatten(1).sum(1))
+        return table
+
+
+@dataclass(frozen=True)
+class PatchMask(Perturbation):
+    """A fixed number of equal patches of a fixed grid is removed.
+
+    With unequal areas or a varying number of patches any positive map would gain from area alone; here only the choice of patches
+    differs between draws.
+
+    Attributes:
+        grid: Patches per side.
+        fraction: Part of the patches removed in each draw, in (0, 1).
+        removal: What replaces them.
+    """
+
+    grid: int = 14
+    fraction: float = 0.2
+    removal: str | Removal = "zero"
+
+    def accepts(self, units: str) -> bool:
+        """See the base class."""
+        return True
+
+    def masks(self, explicand: Explicand) -> Tensor:
+        """Removed patches `(N, samples, P)`, True where removed; drawn once for each explicand."""
+        key = f"masks:{self.samples}:{self.seed}:{self.grid}:{self.fraction}"
+        return explicand.kept(key, lambda: self._draw(explicand))
+
+    def _draw(self, explicand: Explicand) -> Tensor:
+        patches = explicand.patches(self.grid)
+        table = torch.empty(explicand.count, self.samples, patches.count, dtype=torch.bool, device=explicand.device)
+        for batch in explicand.batches(self.samples, "scores"):
+            order = batch.uniform("patch mask", self.seed, (patches.count,))
+            if patches.present is None:
+                total: Tensor | int = patches.count
+            else:
+                order = order.masked_fill(~batch.of_rows(patches.present), torch.inf)
+                total = batch.of_rows(patches.present).sum(1, keepdim=True)
+            removed = (
+                max(1, round(self.fraction * total))
+                if isinstance(total, int)
+                else (self.fraction * total).round().clamp(min=1)
+            )
+            batch.write(table, order.argsort(dim=1, stable=True).argsort(1) < removed)
+        return table
+
+    def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        return explicand.patches(self.grid).spread(batch.read(self.masks(explicand)).float())
+
+    def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        return explicand.removal(self.removal)(batch, self.mask(explicand, batch))
+
+    def predicted(self, explicand: Explicand, attribution: Tensor, units: str) -> Tensor:
+        """Patch sums times the masks, so nothing is drawn again for a map.
+
+        With a fixed replacement x0 a gradient's patch sums are those of (x - x0) g.
+        """
+        removal = explicand.removal(self.removal)
+        if units == "gradient" and not removal.fixed:
+            return super().predicted(explicand, attribution, units)
+        if units == "gradient":
+            attribution = (explicand.inputs - removal.values) * attribution
+        sums = explicand.patches(self.grid).sum(explicand.features(attribution))
+        return torch.einsum("nsp,np->ns", self.masks(explicand).float(), sums)
+
+
+@dataclass(frozen=True)
+class Square(Perturbation):
+    """A square of random side and place is removed (Yeh 2019, arXiv 1901.09392, "square removal").
+
+    Differs from the paper: squares are drawn, not enumerated (the paper's code runs all sides 1 to 10 at all places of 28 x 28 pixels).
+
+    Attributes:
+        largest: Largest side as a part of the shorter side of the image, in (0, 1].
+        removal: What replaces the square.
+    """
+
+    largest: float = 0.35
+    removal: str | Removal = "zero"
+
+    def accepts(self, units: str) -> bool:
+        """See the base class."""
+        return True
+
+    def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        sides = explicand.shape[2:]
+        size, *corners = batch.uniform("square", self.seed, (1 + len(sides),)).unbind(1)
+        length = 1 + torch.floor(size * max(1, int(self.largest * min(sides))))
+        mask = torch.ones_like(batch.inputs[:, :1])
+        for axis, (side, corner) in enumerate(zip(sides, corners, strict=True)):
+            first = torch.floor(corner * (side - length + 1))
+            place = torch.arange(side, device=explicand.device) - first[:, None]
+            inside = (place >= 0) & (place < length[:, None])
+            mask = mask * inside.view(-1, *(side if a == axis else 1 for a in range(-1, len(sides)))).float()
+        return mask
+
+    def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        return explicand.removal(self.removal)(batch, self.mask(explicand, batch))
+
+
+@dataclass(frozen=True)
+class Gaussian(Perturbation):
+    """Gaussian noise is subtracted from every pixel (Yeh 2019, arXiv 1901.09392).
+
+    Attributes:
+        noise: Standard deviation in pixel units.
+    """
+
+    noise: float = 0.2
+
+    def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        return batch.inputs - self.noise * batch.normal("gaussian perturbation", self.seed)
+
+
+@dataclass(frozen=True)
+class NoisyBaseline(Perturbation):
+    """The whole input is replaced by a black baseline with Gaussian noise, clipped to pixels (Yeh 2019, arXiv 1901.09392, "noisy baseline").
+
+    Attributes:
+        noise: Standard deviation in pixel units.
+    """
+
+    noise: float = 0.2
+
+    def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        return batch.restore((self.noise * batch.normal("noisy baseline", self.seed)).clamp(0, 1))

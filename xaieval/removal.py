@@ -1,0 +1,114 @@
+"""Ways to take features away.
+
+A removal is bound to an explicand and then called with a batch and the part of each feature that is gone:
+
+    removal = explicand.removal("blur")
+    inputs = removal(batch, gone)        # gone (n, 1, *F) in [0, 1]; between 0 and 1 a feature is faded
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from xaieval.explicand import Batch, Explicand
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What stands in for a removed feature. `fixed` removals do not depend on which features are removed."""
+
+    fixed: ClassVar[bool] = True
+
+    def values(self, explicand: Explicand) -> Tensor:
+        """The replacement `(N, C, *F)` of every feature, for fixed removals."""
+        raise NotImplementedError
+
+    def drawn(self, batch: Batch) -> Tensor:
+        """The replacement `(n, C, *F)` for each pair of the batch, for removals that are drawn anew for each."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Zero(Removal):
+    """Nothing: black on images, the mask token on text."""
+
+    def values(self, explicand: Explicand) -> Tensor:
+        """See the base class."""
+        return explicand.modality.zero(explicand.inputs)
+
+
+@dataclass(frozen=True)
+class Mean(Removal):
+    """Each sample's mean, for images its mean color."""
+
+    def values(self, explicand: Explicand) -> Tensor:
+        """See the base class."""
+        return explicand.modality.mean(explicand.inputs, explicand.present)
+
+
+@dataclass(frozen=True)
+class Blur(Removal):
+    """A Gaussian blur; 11 pixels with sigma 5 are what RISE inserts into (arXiv 1806.07421)."""
+
+    size: int = 11
+    sigma: float = 5.0
+
+    def values(self, explicand: Explicand) -> Tensor:
+        """See the base class."""
+        return explicand.modality.blur(explicand.inputs, self.size, self.sigma)
+
+
+@dataclass(frozen=True)
+class Noise(Removal):
+    """Uniform noise in [0, 1), drawn anew for every mask."""
+
+    fixed: ClassVar[bool] = False
+    seed: int = 0
+
+    def drawn(self, batch: Batch) -> Tensor:
+        """See the base class."""
+        return batch.uniform("removal", self.seed)
+
+
+NAMED: dict[str, Removal] = {"zero": Zero(), "mean": Mean(), "blur": Blur(), "noise": Noise()}
+
+
+def removal_of(removal: str | Removal) -> Removal:
+    """The removal with this name, or the removal itself.
+
+    Raises:
+        ValueError: No removal has this name.
+    """
+    if isinstance(removal, Removal):
+        return removal
+    if removal not in NAMED:
+        raise ValueError(f"removal must be one of {', '.join(NAMED)} or a Removal, got {removal!r}")
+    return NAMED[removal]
+
+
+class BoundRemoval:
+    """A removal of one explicand; `values` `(N, C, *F)` is made once."""
+
+    def __init__(self, removal: Removal, explicand: Explicand) -> None:
+        self.removal = removal
+        self.fixed = removal.fixed
+        self._explicand = explicand
+
+    @property
+    def values(self) -> Tensor:
+        """The replacement of every feature `(N, C, *F)`, for fixed removals."""
+        return self._explicand.kept(f"removal:{self.removal!r}", lambda: self.removal.values(self._explicand))
+
+    def __call__(self, batch: Batch, gone: Tensor) -> Tensor:
+        """The batch's inputs `(n, C, *F)` with the part `gone` `(n, 1, *F)` in [0, 1] of each feature replaced."""
+        if self._explicand.present is not None:
+            gone = gone * batch.of(self._explicand.present[:, None])
+        if isinstance(self.removal, Zero) and self._explicand.modality.zero_is_zero:
+            return batch.inputs * (1 - gone)
+        other = batch.of(self.values) if self.fixed else self.removal.drawn(batch)
+        return torch.lerp(batch.inputs, other, gone.expand_as(other))
