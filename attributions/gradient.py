@@ -17,8 +17,8 @@ class Gradient(Method):
 
     Cost: one forward and one backward, shared with everything else that needs the gradient at the input.
 
-    Differs from the paper: the paper shows the maximum over channels of the absolute value; here nothing is reduced before a metric or a
-    picture asks for it.
+    Differs from the paper: the paper shows the maximum over channels of the absolute value; here nothing is reduced
+    before a metric or a picture asks for it.
     """
 
     units: ClassVar[str] = "gradient"

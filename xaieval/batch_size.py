@@ -11,10 +11,11 @@ from xaieval.cost import Clock, _seconds
 
 
 class BatchSize:
-    """A batch size that is given, or found on the first real batches of the work, and that shrinks when memory runs out.
+    """A batch size that is given or found on the first real batches, and that shrinks when memory runs out.
 
-    `auto` runs 8, 16 and 32 inputs twice each (on CUDA also 64, 128 and 256), takes the better time of the two per input, stops as soon
-    as a size is clearly worse, and keeps the best. No evaluation is spent on it; only the timing itself waits for the device.
+    `auto` runs 8, 16 and 32 inputs twice each (on CUDA also 64, 128 and 256), takes the better time of the two per
+    input, stops as soon as a size is clearly worse, and keeps the best. No evaluation is spent on it; only the timing
+    itself waits for the device.
     """
 
     def __init__(self, size: int | str, device: torch.device) -> None:

@@ -25,17 +25,17 @@ Result = TypeVar("Result")
 class Classifier:
     """Any `nn.Module` that gives logits `(N, classes)`, ready to be explained.
 
-    The module is never edited: it is called with detached copies of its weights (4-D ones in channels-last layout) through
-    `torch.func.functional_call`, so its own hooks fire and other weights can be handed to the same call.
+    The module is never edited: it is called with detached copies of its weights (4-D ones in channels-last layout)
+    through `torch.func.functional_call`, so its own hooks fire and other weights can be handed to the same call.
 
     Args:
         module: The model. It is put into evaluation mode for the time of a call only.
-        mean: Mean of each channel; with `std` the normalization that becomes the model's first layer, so that inputs are pixels
-            in [0, 1]. None: the module takes the inputs as they are.
+        mean: Mean of each channel; with `std` the normalization that becomes the model's first layer, so that inputs
+            are pixels in [0, 1]. None: the module takes the inputs as they are.
         std: Standard deviation of each channel.
         device: Where to compute; None: where the module's parameters are.
-        precision: `float32`; `bfloat16` runs scores in bfloat16 and gradients in float32; `bfloat16_all` runs both in bfloat16.
-            Results are float32.
+        precision: `float32`; `bfloat16` runs scores in bfloat16 and gradients in float32; `bfloat16_all` runs both in
+            bfloat16. Results are float32.
         batch_size: The largest number of inputs in one call of the module, or `auto`.
         modality: How inputs are cut, removed and drawn; None: images.
         layers: Default layer of a method, such as `{"normgrad": "blocks.5"}`; otherwise found by shapes.
@@ -111,12 +111,13 @@ class Classifier:
             ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape.
             TypeError: The model does not return logits `(N, classes)`.
         """
-        from xaieval.explicand import bind  # the one upward import: `explicand` stands on this file
+        from xaieval.binding import bind  # the one upward import: it stands on this file
 
         self._refresh_weights()
         return bind(self, inputs, target, ids, mask, present)
 
-    # -- calls ---------------------------------------------------------------------------------------------------------------
+    # -- calls
+    # ---------------------------------------------------------------------------------------------------------------
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits `(N, classes)` of `(N, C, *F)`, without gradients."""
@@ -180,7 +181,8 @@ class Classifier:
     def default_layer(self, method: str, example: Tensor) -> str:
         """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes.
 
-        The shapes come from one call with one input for each input shape; it is no evaluation of a sample and not counted.
+        The shapes come from one call with one input for each input shape; it is no evaluation of a sample and not
+        counted.
         """
         if method in self.layers:
             return self.layers[method]
@@ -227,13 +229,13 @@ class Classifier:
     def _checked(self, output: Any, count: int) -> Tensor:
         if not isinstance(output, Tensor):
             raise TypeError(
-                f"{self.name} returned a {type(output).__name__}, expected logits as a tensor ({count}, classes): wrap the model so that it "
-                "returns the logits alone"
+                f"{self.name} returned a {type(output).__name__}, expected logits as a tensor ({count}, classes): "
+                "wrap the model so that it returns the logits alone"
             )
         if output.dim() != 2 or output.shape[0] != count:
             raise TypeError(
-                f"{self.name} returned a tensor {tuple(output.shape)} for {count} inputs, expected logits ({count}, classes): wrap the model so "
-                "that it returns one row of logits for each input"
+                f"{self.name} returned a tensor {tuple(output.shape)} for {count} inputs, expected logits "
+                f"({count}, classes): wrap the model so that it returns one row of logits for each input"
             )
         self.classes = output.shape[1]
         return output.float()

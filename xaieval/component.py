@@ -1,6 +1,7 @@
 """What every method and every metric is: a frozen dataclass of plain values with one function to write.
 
-A method writes `attribute(explicand)`, a metric `score(explicand, attribution, units, method)`; both are called like functions.
+A method writes `attribute(explicand)`, a metric `score(explicand, attribution, units, method)`; both are called like
+functions.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Method:
     Subclasses are final frozen dataclasses of numbers, strings, tuples or other such dataclasses.
 
     Attributes:
-        units: What the numbers are: `gradient` (df/dx), `contribution` (in units of the score) or `importance` (order and scale only).
-        reference: The paper: arXiv id or DOI.
+        units: What the numbers are: `gradient` (df/dx), `contribution` (in units of the score) or `importance` (order
+        and scale only). reference: The paper: arXiv id or DOI.
         sentinel: A method that knows nothing of the model.
         complete: Claims that the attribution sums to f(x) - f(baseline).
         syncs: Why the method needs the host, where it does.
@@ -100,7 +101,8 @@ class Metric:
         """Values `(N,)` with NaN where undefined, and for each reason where it holds `(N,)`.
 
         Raises:
-            ValueError: An attribution of another shape or device, unknown units, or a metric that needs the method and got none.
+            ValueError: An attribution of another shape or device, unknown units, or a metric that needs the method and
+                got none.
         """
         check_attribution(attribution, explicand, "the attribution")
         units = units or explicand.units_of(attribution)
@@ -168,8 +170,8 @@ def component_dict(component: Any) -> Any:
     if component is None or isinstance(component, str | int | float | bool):
         return component
     raise TypeError(
-        f"{component!r} cannot be part of a method or metric: fields are numbers, strings, tuples or other such dataclasses, "
-        f"got {type(component).__name__}"
+        f"{component!r} cannot be part of a method or metric: fields are numbers, strings, tuples or other such "
+        f"dataclasses, got {type(component).__name__}"
     )
 
 

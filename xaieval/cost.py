@@ -1,8 +1,8 @@
 """What an explanation or a score costs: counted evaluations, and seconds without stopping the device.
 
-A *ledger* is open while something is computed. Model evaluations are booked to the innermost open ledger. A thing that several
-methods or metrics share is made inside a ledger of its own, so that everyone who uses it later can say what it would have cost them
-alone (``standalone``) beside what this run really spent (``paid``).
+A *ledger* is open while something is computed. Model evaluations are booked to the innermost open ledger. A thing that
+several methods or metrics share is made inside a ledger of its own, so that everyone who uses it later can say what it
+would have cost them alone (``standalone``) beside what this run really spent (``paid``).
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ class Clock:
         """The present moment in the device's own queue."""
         if not self.cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
         return event
 
 
 def _seconds(start: torch.cuda.Event | float, stop: torch.cuda.Event | float) -> float:
     if isinstance(start, float) and isinstance(stop, float):
         return stop - start
-    return float(start.elapsed_time(stop)) / 1000.0  # type: ignore[union-attr, no-untyped-call]
+    assert not isinstance(start, float)
+    assert not isinstance(stop, float)
+    return float(start.elapsed_time(stop)) / 1000.0
 
 
 class Ledger:

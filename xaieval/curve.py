@@ -21,7 +21,8 @@ class Curve:
 
     Attributes:
         scores: `(N, steps + 1)`, both end points included.
-        fraction: Part of the patches removed (deletion) or restored (insertion) at each point, `(N, steps + 1)`, from 0 to 1.
+        fraction: Part of the patches removed (deletion) or restored (insertion) at each point, `(N, steps + 1)`, from 0
+            to 1.
     """
 
     scores: Scores

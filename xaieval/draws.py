@@ -1,7 +1,8 @@
 """Random draws that depend on what they are for, never on what was drawn before.
 
-The generator is reseeded for every draw from a hash of its key (seed, sample, purpose, index), so a sample's noise is the same in any
-batch, order, shard or resumed run. Draws are bit-identical on one type of device and never touch the global random state.
+The generator is reseeded for every draw from a hash of its key (seed, sample, purpose, index), so a sample's noise is
+the same in any batch, order, shard or resumed run. Draws are bit-identical on one type of device and never touch the
+global random state.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def find_layer(module: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: There is none; the message names the closest ones.
     """
-    modules = dict(module.named_modules())
+    modules: dict[str, nn.Module] = dict(module.named_modules())
     if name not in modules:
         close = difflib.get_close_matches(name, modules, n=3) or list(modules)[1:4]
         raise ValueError(f"{type(module).__name__} has no layer {name!r}; close names: {', '.join(close)}")
@@ -38,8 +38,8 @@ def find_layer(module: nn.Module, name: str) -> nn.Module:
 def watch(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Keep the outputs of these modules during one call, as the leaves or nodes that gradients are asked for.
 
-    An output that needs no gradient becomes a detached leaf, so nothing before the first watched layer is differentiated. The module
-    hands on a clone: an in-place rectifier after it changes the clone.
+    An output that needs no gradient becomes a detached leaf, so nothing before the first watched layer is
+    differentiated. The module hands on a clone: an in-place rectifier after it changes the clone.
 
     Yields:
         Outputs by name, filled by the call.
@@ -68,8 +68,8 @@ def watch(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 def default_layer(method: str, module: nn.Module, call: Callable[[], object]) -> str:
     """The layer that a class activation method reads if none is named, by shapes alone.
 
-    `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the last
-    downsampling. Everything else, Grad-CAM first: the last spatial output before pooling.
+    `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the
+    last downsampling. Everything else, Grad-CAM first: the last spatial output before pooling.
 
     Raises:
         ValueError: The model has no spatial layer.

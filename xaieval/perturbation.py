@@ -1,7 +1,7 @@
 """Perturbations: frozen descriptions of random changes of the input, which are the keys of responses.
 
-A response is the change of the class score under perturbations that do not depend on any attribution, so one set serves every method
-and every metric that asks for the same perturbation.
+A response is the change of the class score under perturbations that do not depend on any attribution, so one set serves
+every method and every metric that asks for the same perturbation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Perturbation:
     """A distribution of perturbed inputs x~.
 
     What an attribution predicts for the change f(x) - f(x~): a gradient `sum (x - x~) g`; contributions and importance
-    `sum z a` where the perturbation removes the features z. Where only noise is added, gradients alone predict anything.
+    `sum z a` where the perturbation removes the features z. Where only noise is added, gradients alone predict
+    anything.
     """
 
     samples: int = 200
@@ -57,8 +58,8 @@ class Perturbation:
 class PatchMask(Perturbation):
     """A fixed number of equal patches of a fixed grid is removed.
 
-    With unequal areas or a varying number of patches any positive map would gain from area alone; here only the choice of patches
-    differs between draws.
+    With unequal areas or a varying number of patches any positive map would gain from area alone; here only the choice
+    of patches differs between draws.
 
     Attributes:
         grid: Patches per side.
@@ -123,7 +124,8 @@ class PatchMask(Perturbation):
 class Square(Perturbation):
     """A square of random side and place is removed (Yeh 2019, arXiv 1901.09392, "square removal").
 
-    Differs from the paper: squares are drawn, not enumerated (the paper's code runs all sides 1 to 10 at all places of 28 x 28 pixels).
+    Differs from the paper: squares are drawn, not enumerated (the paper's code runs all sides 1 to 10 at all places of
+    28 x 28 pixels).
 
     Attributes:
         largest: Largest side as a part of the shorter side of the image, in (0, 1].
@@ -172,7 +174,9 @@ class Gaussian(Perturbation):
 
 @dataclass(frozen=True)
 class NoisyBaseline(Perturbation):
-    """The whole input is replaced by a black baseline with Gaussian noise, clipped to pixels (Yeh 2019, arXiv 1901.09392, "noisy baseline").
+    """The whole input is replaced by black with Gaussian noise, clipped to pixels.
+
+    Source: Yeh 2019, arXiv 1901.09392, "noisy baseline".
 
     Attributes:
         noise: Standard deviation in pixel units.

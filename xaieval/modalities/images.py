@@ -12,8 +12,8 @@ from torch import Tensor
 class ImagePatches:
     """A fixed grid of equal patches, the units removed by responses and curves.
 
-    Pixel `(y, x)` belongs to the patch `(y * g // H, x * g // W)`; where the grid does not divide the side, areas differ by one row or
-    column. A patch is never smaller than a pixel.
+    Pixel `(y, x)` belongs to the patch `(y * g // H, x * g // W)`; where the grid does not divide the side, areas
+    differ by one row or column. A patch is never smaller than a pixel.
 
     Attributes:
         shape: Rows and columns of the grid.
@@ -43,7 +43,7 @@ class ImagePatches:
 
     def spread(self, values: Tensor) -> Tensor:
         """Each patch's value at all its pixels, `(n, P)` to `(n, 1, H, W)`."""
-        grid = values.unflatten(1, self.shape)[:, None]
+        grid: Tensor = values.unflatten(1, self.shape)[:, None]
         return grid.index_select(-2, self._rows).index_select(-1, self._columns)
 
     def share(self, values: Tensor) -> Tensor:

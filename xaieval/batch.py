@@ -1,0 +1,160 @@
+"""Some (sample, variant) pairs that go through the model together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from xaieval.draws import Key
+from xaieval.scores import Scores
+
+if TYPE_CHECKING:
+    from xaieval.explicand import Explicand
+
+
+class Batch:
+    """Some (sample, variant) pairs, n of them, that go through the model together."""
+
+    def __init__(self, explicand: Explicand, count: int, start: int, stop: int) -> None:
+        self.explicand = explicand
+        self._count, self._start, self._stop = count, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """Each pair's sample `(n,)`."""
+        return torch.arange(self._start, self._stop, device=self.explicand.device) // self._count
+
+    @cached_property
+    def variants(self) -> Tensor:
+        """Each pair's variant `(n,)`, from 0 to the number of variants - 1."""
+        return torch.arange(self._start, self._stop, device=self.explicand.device) % self._count
+
+    @cached_property
+    def _segments(self) -> list[tuple[int, slice]]:
+        """Each sample's pairs in this batch; known without asking the device."""
+        found = []
+        for sample in range(self._start // self._count, (self._stop - 1) // self._count + 1):
+            start, stop = max(self._start, sample * self._count), min(self._stop, (sample + 1) * self._count)
+            found.append((sample, slice(start - self._start, stop - self._start)))
+        return found
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The unchanged input of each pair, `(n, C, *F)`."""
+        return self.of_rows(self.explicand.inputs)
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """Values `(N, ...)` of the samples at the pairs, `(n, ...)`; a view where all pairs belong to one sample."""
+        if len(self._segments) == 1:
+            sample = self._segments[0][0]
+            return values[sample : sample + 1].expand(len(self), *values.shape[1:])
+        return values.index_select(0, self.samples)
+
+    def of(self, values: Tensor) -> Tensor:
+        """Values `(N, ...)` of the samples at the pairs, with dimensions added up to the rank of the input."""
+        return self._ranked(self.of_rows(values))
+
+    def at(self, values: Tensor) -> Tensor:
+        """Values `(variants, ...)` of the variants at the pairs, with dimensions added up to the rank of the input."""
+        return self._ranked(values.index_select(0, self.variants))
+
+    def pick(self, design: Tensor) -> Tensor:
+        """Rows `(n, ...)` of a shared design `(K, variants, ...)`."""
+        if len(design) == 1:
+            return design[0].index_select(0, self.variants)
+        first = {copy: row for row, copy in enumerate(dict.fromkeys(self.explicand.copy))}
+        rows = [design[first[self.explicand.copy[sample]]] for sample, _ in self._segments]
+        parts = [
+            row.index_select(0, self.variants[pairs]) for row, (_, pairs) in zip(rows, self._segments, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def normal(self, purpose: str, seed: int, shape: Sequence[int] | None = None) -> Tensor:
+        """Standard normal values `(n, C, *F)`, 0 at absent features, or `(n, *shape)`; one draw for each pair."""
+        return self._drawn(self.explicand.draws.normal, purpose, seed, shape)
+
+    def uniform(self, purpose: str, seed: int, shape: Sequence[int] | None = None) -> Tensor:
+        """Uniform values in [0, 1), likewise."""
+        return self._drawn(self.explicand.draws.uniform, purpose, seed, shape)
+
+    def scores(self, inputs: Tensor) -> Scores:
+        """Scores `(n,)` of inputs `(n, C, *F)`, for the target of each pair's sample."""
+        self.explicand.meter.spend(len(self))
+        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target))
+
+    def gradients(self, inputs: Tensor, score: str = "logit") -> Tensor:
+        """Gradients `(n, C, *F)` of the score at inputs `(n, C, *F)`."""
+        self.explicand.meter.spend(len(self), len(self))
+        return self.explicand.classifier.gradients(inputs, self.of_rows(self.explicand.target), score)[1]
+
+    def copies(self, inputs: Tensor, common_draws: bool = False) -> Explicand:
+        """The pairs as an explicand of n perturbed copies, for methods and metrics that explain again.
+
+        Args:
+            inputs: The perturbed inputs `(n, C, *F)`.
+            common_draws: Explain the copies with the original's draws and designs; otherwise both are fresh.
+        """
+        parent = self.explicand
+        owners = [(sample, pair) for sample, pairs in self._segments for pair in range(pairs.start, pairs.stop)]
+        variants = [(self._start + pair) % self._count for _, pair in owners]
+        copy = [
+            parent.copy[sample] if common_draws else f"{parent.copy[sample]}.{variant}"
+            for (sample, _), variant in zip(owners, variants, strict=True)
+        ]
+        return type(parent)(
+            parent.classifier,
+            inputs,
+            self.of_rows(parent.target),
+            [parent.ids[sample] for sample, _ in owners],
+            mask=None if parent.mask is None else self.of_rows(parent.mask),
+            present=None if parent.present is None else self.of_rows(parent.present),
+            copy=copy,
+            meter=parent.meter,
+        )
+
+    def add(self, total: Tensor, values: Tensor) -> None:
+        """`total[i]` += the sum of the values `(n, ...)` over the variants of sample i."""
+        for sample, pairs in self._segments:  # not `index_add_`, whose order of summation varies on CUDA
+            total[sample] += values[pairs].sum(0)
+
+    def write(self, table: Tensor, values: Tensor) -> None:
+        """Put the values `(n, ...)` of the pairs into a table `(N, variants, ...)`."""
+        table.flatten(0, 1)[self._start : self._stop] = values
+
+    def read(self, table: Tensor) -> Tensor:
+        """The entries `(n, ...)` of the pairs in a table `(N, variants, ...)`."""
+        return table.flatten(0, 1)[self._start : self._stop]
+
+    def restore(self, inputs: Tensor) -> Tensor:
+        """The inputs `(n, C, *F)` with absent features as they were."""
+        present = self.explicand.present
+        return inputs if present is None else torch.where(self.of(present[:, None]), inputs, self.inputs)
+
+    def _drawn(
+        self,
+        draw: Callable[[Sequence[int], Sequence[Key]], Tensor],
+        purpose: str,
+        seed: int,
+        shape: Sequence[int] | None,
+    ) -> Tensor:
+        owner = self.explicand
+        keys = [
+            (seed, owner.ids[sample], owner.copy[sample], purpose, (self._start + pair) % self._count)
+            for sample, pairs in self._segments
+            for pair in range(pairs.start, pairs.stop)
+        ]
+        values = draw(owner.shape[1:] if shape is None else shape, keys)
+        if shape is None and owner.present is not None:
+            return values * self.of(owner.present[:, None])
+        return values
+
+    def _ranked(self, values: Tensor) -> Tensor:
+        missing = self.explicand.inputs.dim() - values.dim()
+        return values.reshape(*values.shape, *(1,) * missing) if missing > 0 else values

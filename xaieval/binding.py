@@ -1,0 +1,93 @@
+"""Binding inputs to a classifier: the place where values are checked, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from xaieval.classifier import Classifier
+from xaieval.cost import Cost, Meter
+from xaieval.explicand import Explicand
+from xaieval.scores import Scores
+
+
+def bind(
+    classifier: Classifier,
+    inputs: Tensor,
+    target: Tensor | Sequence[int] | int | None,
+    ids: Sequence[str] | None,
+    mask: Tensor | None,
+    present: Tensor | None,
+) -> Explicand:
+    """An explicand of checked inputs; see `Classifier.explicand`."""
+    inputs = _checked_inputs(inputs).to(classifier.device, torch.float32).contiguous()
+    ids = _checked_ids(ids, inputs)
+    mask, present = _checked_mask("mask", mask, inputs), _checked_mask("present", present, inputs)
+    meter = Meter(inputs.device)
+    if target is None:
+        meter.spend(len(inputs))
+        logits = classifier.logits(inputs)
+        explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter)
+        explicand.preload("clean", Scores.read(logits, explicand.target).values, Cost(len(inputs)))
+        return explicand
+    if classifier.classes is None:
+        classifier.logits(inputs[:1])  # how many classes there are; no evaluation of a sample, not counted
+    return Explicand(classifier, inputs, _checked_target(target, inputs, classifier), ids, mask, present, meter=meter)
+
+
+def _checked_inputs(inputs: Tensor) -> Tensor:
+    if not isinstance(inputs, Tensor) or inputs.dim() < 3:
+        came = f"a tensor {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+        raise ValueError(f"inputs must be a tensor (N, C, *F), for images (N, 3, H, W), got {came}")
+    if len(inputs) == 0:
+        raise ValueError("inputs must hold at least one sample, got none")
+    if not inputs.is_meta and not bool(inputs.isfinite().all()):
+        raise ValueError("inputs must be finite, got NaN or infinite values: mend the data that made them")
+    return inputs.detach()
+
+
+def _checked_ids(ids: Sequence[str] | None, inputs: Tensor) -> Sequence[str]:
+    if ids is None:
+        return (
+            [f"sample {i}" for i in range(len(inputs))] if inputs.is_meta else [_content(row) for row in inputs.cpu()]
+        )
+    if len(ids) != len(inputs):
+        raise ValueError(f"ids must name each of the {len(inputs)} samples, got {len(ids)}")
+    return [str(name) for name in ids]
+
+
+def _content(row: Tensor) -> str:
+    return blake2b(row.contiguous().numpy().tobytes(), digest_size=8).hexdigest()
+
+
+def _checked_mask(name: str, mask: Tensor | None, inputs: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    expected = (len(inputs), *inputs.shape[2:])
+    if mask.dim() == inputs.dim() and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    if tuple(mask.shape) != expected:
+        raise ValueError(
+            f"{name} must be {expected} for inputs {tuple(inputs.shape)}, got {tuple(mask.shape)}: "
+            "resize it with the image"
+        )
+    return mask.to(inputs.device).bool()
+
+
+def _checked_target(target: Tensor | Sequence[int] | int, inputs: Tensor, classifier: Classifier) -> Tensor:
+    classes = torch.as_tensor(target, dtype=torch.long)
+    if classes.dim() == 0:
+        classes = classes.expand(len(inputs))
+    if classes.shape != (len(inputs),):
+        raise ValueError(
+            f"target must be one class for each of the {len(inputs)} samples, got shape {tuple(classes.shape)}"
+        )
+    if not classes.is_meta and not bool(((classes >= 0) & (classes < (classifier.classes or 0))).all()):
+        raise ValueError(
+            f"target must lie in 0 to {(classifier.classes or 0) - 1}, the classes of {classifier.name}, "
+            f"got {classes.tolist()}"
+        )
+    return classes.to(inputs.device)
