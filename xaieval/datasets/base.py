@@ -1,0 +1,122 @@
+"""What every dataset gives: samples that are read when they are asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, overload
+
+import torch
+from torch import Tensor
+
+from xaieval.datasets.preprocess import DatasetError, Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One input to be explained.
+
+    Args:
+        id: Its name, stable and unique in its dataset; the random draws depend on it.
+        image: Pixels in [0, 1], `(3, H, W)`, float32.
+        target: Index of its class; None where it is not known.
+        mask: True on the object that an explanation should find, `(H, W)`; None where none is drawn.
+        sources: Names of the photos it is made of: itself, or those of a mosaic. What counts as independent is
+            counted by them.
+
+    Raises:
+        DatasetError: A tensor of another shape or dtype, or NaN, infinite or normalized pixels.
+    """
+
+    id: str
+    image: Tensor
+    target: int | None
+    mask: Tensor | None
+    sources: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        image, mask = self.image, self.mask
+        if image.ndim != 3 or image.dtype != torch.float32:
+            self._refuse("image", image, "float32 of shape (channels, height, width)")
+        if not image.isfinite().all():
+            raise DatasetError(
+                f"sample {self.id!r}: {int((~image.isfinite()).sum())} pixels are NaN or infinite; replace them"
+            )
+        if image.min() < 0 or image.max() > 1:
+            raise DatasetError(
+                f"sample {self.id!r}: pixels run from {image.min():.3g} to {image.max():.3g}, expected [0, 1]; "
+                "normalization is the model's first layer (mean and std of the Classifier), not the dataset's"
+            )
+        if mask is not None and (mask.shape != image.shape[1:] or mask.dtype != torch.bool):
+            self._refuse("mask", mask, f"bool of shape {tuple(image.shape[1:])}")
+
+    def _refuse(self, what: str, tensor: Tensor, expected: str) -> None:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise DatasetError(
+            f"sample {self.id!r}: expected the {what} as {expected}, got {dtype} of shape {tuple(tensor.shape)}"
+        )
+
+
+class Entry(Protocol):
+    """What is known of a sample before its picture is read."""
+
+    @property
+    def id(self) -> str:
+        """Name of the sample."""
+
+    @property
+    def target(self) -> int | None:
+        """Index of its class, if known."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Samples(Sequence[Sample], Generic[E]):
+    """A sequence that reads a sample when it is indexed; a slice of it reads nothing.
+
+    Args:
+        entries: What is known of each sample beforehand.
+        read: Makes the sample of an entry.
+
+    Raises:
+        DatasetError: Two samples of one name.
+    """
+
+    def __init__(self, entries: Sequence[E], read: Callable[[E], Sample]) -> None:
+        self.entries = tuple(entries)
+        self._read = read
+        repeated = [name for name, times in Counter(entry.id for entry in self.entries).items() if times > 1]
+        if repeated:
+            raise DatasetError(f"{len(repeated)} samples occur twice, the first is {repeated[0]!r}; list each once")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the samples."""
+        return tuple(entry.id for entry in self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Samples[E]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Samples[E]:
+        if isinstance(index, slice):
+            return Samples(self.entries[index], self._read)
+        return self._read(self.entries[index])
+
+
+class Dataset(ABC):
+    """Where samples come from: a frozen dataclass of numbers and strings, the configuration and not the content."""
+
+    name: str
+
+    @abstractmethod
+    def load(self, preprocess: Preprocess) -> Sequence[Sample]:
+        """The samples, always in the same order; pictures are read one by one when indexed."""
