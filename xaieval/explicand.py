@@ -49,6 +49,14 @@ class Response:
         self.scores = scores
         self.change = clean.logit[:, None] - scores.logit
 
+    @property
+    def rounding(self) -> Tensor:
+        """The size `(N,)` up to which a change is rounding alone: 1e-6 of the largest score.
+
+        Scores of one input differ by as much between batches, so smaller changes carry no information and are ties.
+        """
+        return 1e-6 * self.scores.values[..., :2].abs().amax((1, 2))  # without the rival, -inf where there is one class
+
 
 class Explicand:
     """N inputs, the model, and the class explained for each. Made by `Classifier.explicand`, or by `Batch.copies`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,15 @@ class Images:
         """A coarse map `(N, 1, h, w)` at the size of the input; importance keeps its values."""
         corners = None if mode == "nearest" else False
         return functional.interpolate(maps, size=size, mode=mode, align_corners=corners)
+
+    def dilate(self, masks: Tensor, distance: float) -> Tensor:
+        """True pixels and all pixels nearer than `distance` to one (Euclidean, between centers), bool `(N, H, W)`."""
+        reach = max(0, math.ceil(distance) - 1)
+        offsets = torch.arange(-reach, reach + 1, device=masks.device) ** 2
+        squared = offsets[:, None] + offsets
+        disc = (squared < distance**2) | (squared == 0)
+        near = functional.conv2d(masks[:, None].float(), disc[None, None].float(), padding=reach)
+        return near[:, 0] > 0.5
 
     def zero(self, inputs: Tensor) -> Tensor:
         """Black."""
