@@ -1,0 +1,223 @@
+"""Intervals against enumeration, normal theory, simulation and SciPy."""
+
+import itertools
+import random
+from statistics import NormalDist
+from time import perf_counter
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from xaieval.statistics import ELEMENTS, Interval, bootstrap_interval, clusters, independent, paired_difference
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# Known answers
+
+
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_all_resamples_of_four(level):
+    values = np.array([1.0, 2.0, 4.0, 8.0])
+    means = [np.mean(resample) for resample in itertools.product(values, repeat=4)]  # all 4^4
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    assert bootstrap_interval(values, level=level) == pytest.approx((3.75, low, high, 4))
+
+
+def test_all_resamples_of_four_with_another_aggregate():
+    values = np.array([1.0, 2.0, 4.0, 8.0])
+    medians = [np.median(resample) for resample in itertools.product(values, repeat=4)]
+    low, high = np.quantile(medians, [0.025, 0.975], method="inverted_cdf")
+    assert bootstrap_interval(values, aggregate=np.median) == pytest.approx((3.0, low, high, 4))
+
+
+def test_all_resamples_of_three_clusters():
+    values, groups = np.array([0.0, 1.0, 10.0, 5.0, 6.0, 7.0]), ["a", "a", "b", "c", "c", "c"]
+    photos = {"a": [0.0, 1.0], "b": [10.0], "c": [5.0, 6.0, 7.0]}
+    means = [
+        np.mean([value for name in names for value in photos[name]]) for names in itertools.product("abc", repeat=3)
+    ]
+    low, high = np.quantile(means, [0.1, 0.9], method="inverted_cdf")
+    expected = pytest.approx((29 / 6, low, high, 6))
+    assert bootstrap_interval(values, groups, level=0.8) == expected
+    assert bootstrap_interval(values, groups, level=0.8, aggregate=np.mean) == expected
+    assert bootstrap_interval(values, [(name,) for name in groups], level=0.8) == expected
+
+
+def test_normal_theory_on_many_samples():
+    values = normal(0, 4000) * 3 + 1
+    interval = bootstrap_interval(values)
+    half = NormalDist().inv_cdf(0.975) * values.std() / len(values) ** 0.5
+    # The ends are quantiles of 10,000 resamples: 2.7 standard errors are 5 % of the half width.
+    assert interval == pytest.approx((values.mean(), values.mean() - half, values.mean() + half, 4000), abs=0.05 * half)
+
+
+def test_the_same_as_scipy():
+    values = normal(1, 37)
+    for level in (0.9, 0.95):
+        result = stats.bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=2000,
+            confidence_level=level,
+            method="percentile",
+            rng=np.random.default_rng(5),
+        )
+        ours = bootstrap_interval(values, level=level, resamples=2000, seed=5)
+        assert ours == pytest.approx((values.mean(), *result.confidence_interval, 37), rel=1e-12)
+
+
+def covered(count, draw, **options):
+    """How often the interval of a simulated data set with mean 0 holds 0."""
+    hits = 0
+    for seed in range(count):
+        values, groups = draw(seed)
+        interval = bootstrap_interval(values, groups, resamples=1000, seed=seed, **options)
+        hits += interval.low <= 0 <= interval.high
+    return hits / count
+
+
+def test_coverage_of_independent_samples():
+    # Percentile intervals of 40 samples fall short of 95 % by 1 %; 400 simulations have a standard error of 1.1 %.
+    assert covered(400, lambda seed: (normal(seed, 40), None)) == pytest.approx(0.94, abs=0.03)
+
+
+def test_coverage_of_clusters():
+    def photos(seed):
+        rng = np.random.default_rng(seed)
+        return np.repeat(rng.normal(size=40), 4) + 0.5 * rng.normal(size=160), np.repeat(np.arange(40), 4).tolist()
+
+    assert covered(400, photos) == pytest.approx(0.94, abs=0.03)
+    # Taken as independent, the standard error is 1.84 times too small: 95 % become 2 Phi(1.96 / 1.84) - 1 = 71 %.
+    assert covered(400, lambda seed: (photos(seed)[0], None)) == pytest.approx(0.71, abs=0.06)
+
+
+# Pairs
+
+
+def test_a_paired_difference_is_the_interval_of_differences():
+    first, second = normal(2, 30), normal(3, 30)
+    first[4], second[[5, 6]] = np.nan, np.inf
+    keep = np.isfinite(first) & np.isfinite(second)
+    groups = [f"photo {number // 2}" for number in range(30)]
+    kept_groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
+    expected = bootstrap_interval((first - second)[keep], kept_groups, seed=3, resamples=500)
+    assert paired_difference(first, second, groups, seed=3, resamples=500) == expected
+    assert expected.n == 27
+
+
+def test_a_constant_advantage_is_certain():
+    values = normal(4, 20).round(2)
+    assert paired_difference(values + 1, values) == pytest.approx((1.0, 1.0, 1.0, 20))
+
+
+def test_a_paired_difference_of_other_aggregates():
+    first, second = normal(5, 12, 3), normal(6, 12, 3)
+
+    def widest(table):
+        return float(table.mean(axis=0).max())
+
+    interval = paired_difference(first, second, aggregate=widest, resamples=300, seed=1)
+    rng = np.random.default_rng(1)
+    draws = [rng.integers(0, 12, 12) for _ in range(300)]
+    differences = [widest(first[drawn]) - widest(second[drawn]) for drawn in draws]
+    expected = (widest(first) - widest(second), *np.percentile(differences, [2.5, 97.5]), 12)
+    assert interval == pytest.approx(expected)
+    flat = paired_difference(first[:, 0], second[:, 0], aggregate=np.mean, resamples=300, seed=1)
+    assert flat == pytest.approx(paired_difference(first[:, 0], second[:, 0], resamples=300, seed=1))
+
+
+# Few values
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "expected"),
+    [
+        ([], None, (np.nan, np.nan, np.nan, 0)),
+        ([np.nan, np.inf], None, (np.nan, np.nan, np.nan, 0)),
+        ([0.3], None, (0.3, np.nan, np.nan, 1)),
+        ([0.3, np.nan], None, (0.3, np.nan, np.nan, 1)),
+        ([1.0, 2.0, 3.0], ["a", "a", "a"], (2.0, np.nan, np.nan, 3)),
+        ([0.1] * 7, None, (0.1, 0.1, 0.1, 7)),
+        ([0.1] * 3, ["a", "b", "b"], (0.1, 0.1, 0.1, 3)),
+    ],
+)
+def test_few_or_equal_values(values, groups, expected):
+    assert bootstrap_interval(values, groups) == pytest.approx(expected, nan_ok=True, rel=1e-15)
+    assert bootstrap_interval(values, groups, aggregate=np.mean) == pytest.approx(expected, nan_ok=True, rel=1e-15)
+
+
+def test_what_an_interval_excludes():
+    interval = Interval(0.5, 0.1, 0.9, 10)
+    assert [interval.excludes(value) for value in (0.0, 0.1, 0.5, 0.9, 1.0)] == [True, False, False, False, True]
+    assert not Interval(0.5, np.nan, np.nan, 1).excludes(0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bootstrap_interval([[1.0, 2.0]]), r"must be \(N,\), or \(N, K\) with an aggregate, got \(1, 2\)"),
+        (lambda: bootstrap_interval([1.0, 2.0], ["a"]), "each of the 2 samples, got 1"),
+        (lambda: paired_difference([1.0], [1.0, 2.0]), r"same shape, got \(1,\) and \(2,\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# Clusters
+
+
+def test_samples_with_a_common_photo_are_one_cluster():
+    groups = ["a", "b", ("c", "a"), ("d", "e"), "e", ("c", "f"), ()]
+    labels = clusters(groups)
+    partition = {frozenset(np.nonzero(labels == label)[0].tolist()) for label in labels}
+    assert partition == {frozenset(part) for part in ([0, 2, 5], [1], [3, 4], [6])}
+    assert sorted(set(labels.tolist())) == [0, 1, 2, 3]
+    assert independent(groups) == 6
+    assert (clusters([]).tolist(), independent([])) == ([], 0)
+
+
+def test_invalid_samples_connect_nothing():
+    values, groups = [1.0, np.nan, 2.0], ["a", ("a", "b"), "b"]
+    assert bootstrap_interval(values, groups) == bootstrap_interval([1.0, 2.0])
+
+
+# Determinism and cost
+
+
+def global_state():
+    legacy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    return random.getstate(), legacy["key"].tolist(), legacy["pos"], torch.random.get_rng_state().tolist()
+
+
+def test_the_seed_decides_and_the_global_state_stays():
+    values, before = normal(7, 25), global_state()
+    first = bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(values, seed=1) == first
+    assert bootstrap_interval(values, seed=2) != first
+    assert bootstrap_interval(values, list(range(25)), seed=1) == first
+    assert global_state() == before
+
+
+def test_chunks_change_nothing(monkeypatch):
+    values = normal(8, 50)
+    whole = bootstrap_interval(values)
+    assert ELEMENTS >= 50 * 1000
+    monkeypatch.setattr("xaieval.statistics.ELEMENTS", 50 * 7)
+    assert bootstrap_interval(values) == pytest.approx(whole, rel=1e-12)
+
+
+def test_fifty_samples_take_no_time():
+    values = normal(9, 50)
+    groups = [number // 2 for number in range(50)]
+    bootstrap_interval(values, groups)
+    started = perf_counter()
+    for _ in range(5):
+        bootstrap_interval(values, groups)
+    assert (perf_counter() - started) / 5 < 0.2  # about .01 on a quiet machine
