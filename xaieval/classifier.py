@@ -86,6 +86,14 @@ class Classifier:
         self._version: tuple[tuple[int, int], ...] | None = None
         self._default_layers: dict[tuple[str, tuple[int, ...]], str] = {}
 
+    @property
+    def normalization(self) -> tuple[list[float], list[float]] | None:
+        """What is subtracted from each channel of the pixels and what they are multiplied with, or None."""
+        if self._normalization is None:
+            return None
+        location, scale = (values.flatten().tolist() for values in self._normalization)
+        return location, scale
+
     def _constants(self, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
         location, scale = (torch.tensor(tuple(v), device=self.device)[:, None, None] for v in (mean, std))
         return location, 1 / scale
