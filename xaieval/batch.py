@@ -65,14 +65,14 @@ class Batch:
         """Values `(variants, ...)` of the variants at the pairs, with dimensions added up to the rank of the input."""
         return self._ranked(values.index_select(0, self.variants))
 
-    def pick(self, design: Tensor) -> Tensor:
-        """Rows `(n, ...)` of a shared design `(K, variants, ...)`."""
+    def pick(self, design: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Rows `(n, ...)` of a shared design `(K, R, ...)`: those numbered `rows` `(n,)`, else by variant."""
+        rows = self.variants if rows is None else rows
         if len(design) == 1:
-            return design[0].index_select(0, self.variants)
-        first = {copy: row for row, copy in enumerate(dict.fromkeys(self.explicand.copy))}
-        rows = [design[first[self.explicand.copy[sample]]] for sample, _ in self._segments]
+            return design[0].index_select(0, rows)
+        first = {copy: number for number, copy in enumerate(dict.fromkeys(self.explicand.copy))}
         parts = [
-            row.index_select(0, self.variants[pairs]) for row, (_, pairs) in zip(rows, self._segments, strict=True)
+            design[first[self.explicand.copy[sample]]].index_select(0, rows[pairs]) for sample, pairs in self._segments
         ]
         return torch.cat(parts)
 
@@ -123,6 +123,19 @@ class Batch:
         """`total[i]` += the sum of the values `(n, ...)` over the variants of sample i."""
         for sample, pairs in self._segments:  # not `index_add_`, whose order of summation varies on CUDA
             total[sample] += values[pairs].sum(0)
+
+    def merge(self, mean: Tensor, squares: Tensor, values: Tensor) -> None:
+        """Take the values `(n, ...)` into the running `mean[i]` and squared deviations `squares[i]` of sample i.
+
+        All is centered before it is squared (Chan 1979): a small variance beside a large mean keeps its digits.
+        """
+        for sample, pairs in self._segments:
+            before = self._start + pairs.start - sample * self._count  # variants of this sample merged already
+            new = pairs.stop - pairs.start
+            center = values[pairs].mean(0)
+            gap = center - mean[sample]
+            squares[sample] += ((values[pairs] - center) ** 2).sum(0) + gap**2 * (before * new / (before + new))
+            mean[sample] += gap * (new / (before + new))
 
     def write(self, table: Tensor, values: Tensor) -> None:
         """Put the values `(n, ...)` of the pairs into a table `(N, variants, ...)`."""

@@ -136,6 +136,13 @@ class Classifier:
 
         return torch.cat(list(self._packed(run, len(inputs), "scores")))
 
+    def differentiable(self, inputs: Tensor) -> Tensor:
+        """Logits `(n, classes)` of `(n, C, *F)` from one call, with a graph where gradients are enabled.
+
+        For code that is not ours; it chooses how many inputs to hand over.
+        """
+        return self._forward(inputs, self.precision == "bfloat16_all")
+
     def scores(self, inputs: Tensor, target: Tensor) -> Scores:
         """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`."""
 
