@@ -7,12 +7,13 @@ functions.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xaieval.explicand import UNITS, Explicand
 
@@ -161,7 +162,10 @@ def check_attribution(attribution: Any, explicand: Explicand, name: str) -> None
 
 
 def component_dict(component: Any) -> Any:
-    """A component as plain data: `_target_` and its fields, through nested components and tuples."""
+    """A component as plain data: `_target_` and its fields, through nested components and tuples.
+
+    A function or a class, which an adapter holds, is its name; whether that may be a key on disk, `source_hash` says.
+    """
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         fields = {field.name: component_dict(getattr(component, field.name)) for field in dataclasses.fields(component)}
         return {"_target_": f"{type(component).__module__}.{type(component).__qualname__}", **fields}
@@ -169,6 +173,13 @@ def component_dict(component: Any) -> Any:
         return [component_dict(entry) for entry in component]
     if component is None or isinstance(component, str | int | float | bool):
         return component
+    if isinstance(component, functools.partial):
+        arguments = {"_args_": component_dict(component.args)} if component.args else {}
+        keywords = {name: component_dict(value) for name, value in component.keywords.items()}
+        return {**component_dict(component.func), **arguments, **keywords}
+    if callable(component) and not isinstance(component, nn.Module):
+        named = component if hasattr(component, "__qualname__") else type(component)
+        return {"_target_": f"{named.__module__}.{named.__qualname__}"}
     raise TypeError(
         f"{component!r} cannot be part of a method or metric: fields are numbers, strings, tuples or other such "
         f"dataclasses, got {type(component).__name__}"

@@ -201,7 +201,14 @@ class Explicand:
 
         def make() -> dict[str, tuple[Tensor, Tensor]]:
             self.meter.spend(self.count, self.count)
-            return self.classifier.activations(self.inputs, self.target, layers)
+            found = self.classifier.activations(self.inputs, self.target, layers)
+            for name, (output, _) in found.items():
+                if output.dim() != self.inputs.dim():
+                    raise ValueError(
+                        f"layer {name!r} gives {tuple(output.shape)}, expected a spatial output like the inputs' "
+                        f"{tuple(self.shape)}: name a layer before pooling or flattening"
+                    )
+            return found
 
         return self.shared(f"activations:{sorted(layers)}", make)
 
