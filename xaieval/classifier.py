@@ -83,7 +83,9 @@ class Classifier:
         self.batch_size = {kind: BatchSize(batch_size, self.device) for kind in ("scores", "gradients")}
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
         self._weights: dict[str, Tensor] = {}
-        self._version: tuple[tuple[int, int], ...] | None = None
+        self._pristine: dict[str, int] = {}  # version of each copy when it was made
+        self._seen: list[tuple[float, ...]] | None = None
+        self._layout = torch.channels_last
         self._default_layers: dict[tuple[str, tuple[int, ...]], str] = {}
 
     @property
@@ -121,11 +123,11 @@ class Classifier:
         """
         from xaieval.binding import bind  # the one upward import: it stands on this file
 
-        self._refresh_weights()
-        return bind(self, inputs, target, ids, mask, present)
+        with keepable():
+            self._refresh_weights()
+            return bind(self, inputs, target, ids, mask, present)
 
-    # -- calls
-    # ---------------------------------------------------------------------------------------------------------------
+    # -- calls --
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits `(N, classes)` of `(N, C, *F)`, without gradients."""
@@ -157,9 +159,9 @@ class Classifier:
         """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each."""
 
         def run(part: slice) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
-                leaf = inputs[part].detach().requires_grad_()
-                scores = Scores.read(self._forward(leaf, self.precision == "bfloat16_all"), target[part])
+            with keepable(), torch.enable_grad():
+                leaf = _normal(inputs[part]).detach().requires_grad_()
+                scores = Scores.read(self._forward(leaf, self.precision == "bfloat16_all"), _normal(target[part]))
                 (gradient,) = _gradients(scores.of(score), [leaf])
             return scores.values.detach(), gradient
 
@@ -175,15 +177,15 @@ class Classifier:
         modules = {name: find_layer(self.module, name) for name in layers}
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
-            with torch.enable_grad(), watch(modules) as kept:
-                logits = self._forward(inputs[part], self.precision == "bfloat16_all")
+            with keepable(), torch.enable_grad(), watch(modules) as kept:
+                logits = self._forward(_normal(inputs[part]), self.precision == "bfloat16_all")
                 missing = [name for name in layers if name not in kept]
                 if missing:
                     raise ValueError(
                         f"layer {missing[0]!r} is part of the model, but the call never reached it: name another layer"
                     )
                 outputs = [kept[name] for name in layers]
-                gradients = _gradients(Scores.read(logits, target[part]).logit, outputs)
+                gradients = _gradients(Scores.read(logits, _normal(target[part])).logit, outputs)
             pairs = zip(outputs, gradients, strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
@@ -231,15 +233,36 @@ class Classifier:
             start = stop
 
     def _forward(self, inputs: Tensor, bfloat16: bool) -> Tensor:
-        if self._normalization is not None:
-            mean, scale = self._normalization
-            inputs = (inputs - mean) * scale
-        if inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        try:
+            return self._call(inputs, bfloat16)
+        except RuntimeError as error:
+            if self._layout == torch.contiguous_format or "view size is not compatible" not in str(error):
+                raise
+        # The model counts on the layout of memory, as `x.view(n, -1)` does: it gets the usual one from now on.
+        self._layout = torch.contiguous_format
+        self._copy_weights(self._weights)
+        return self._call(inputs, bfloat16)
+
+    def _call(self, inputs: Tensor, bfloat16: bool) -> Tensor:
+        inputs = self._first_layer(inputs)
         autocast = torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
         with _evaluating(self.module), autocast:
-            output = functional_call(self.module, self._weights, (inputs,))
+            try:
+                # A dictionary of its own: buffers that the model replaces are put into it.
+                output = functional_call(self.module, dict(self._weights), (inputs,))
+            finally:
+                self._mend_weights()
         return self._checked(output, len(inputs))
+
+    def _first_layer(self, inputs: Tensor) -> Tensor:
+        """Normalized inputs in the model's layout; always a copy, which a model may change in place."""
+        layout = self._layout if inputs.dim() == 4 else torch.contiguous_format
+        if self._normalization is None:
+            return inputs.clone(memory_format=layout)
+        mean, scale = self._normalization
+        if inputs.shape[1] != len(mean):
+            raise ValueError(f"{self.name} normalizes {len(mean)} channels, got inputs {tuple(inputs.shape)}")
+        return ((inputs - mean) * scale).contiguous(memory_format=layout)
 
     def _checked(self, output: Any, count: int) -> Tensor:
         if not isinstance(output, Tensor):
@@ -256,16 +279,49 @@ class Classifier:
         return output.float()
 
     def _refresh_weights(self) -> None:
-        """Copy the weights once, and again when a parameter was replaced or changed in place."""
-        named = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        version = tuple((tensor.data_ptr(), tensor._version) for tensor in named.values())
-        if version != self._version:
-            self._weights = {name: self._prepared(tensor) for name, tensor in named.items()}
-            self._version = version
+        """Copy the weights once, and again when one was replaced or changed."""
+        named = self._named()
+        seen = [_fingerprint(tensor) for tensor in named.values()]
+        if seen != self._seen:
+            self._copy_weights(named)
+            self._seen = seen
+
+    def _named(self) -> dict[str, Tensor]:
+        return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+
+    def _copy_weights(self, named: Mapping[str, Tensor]) -> None:
+        self._weights = {name: self._prepared(tensor) for name, tensor in named.items()}
+        self._pristine = {name: copy._version for name, copy in self._weights.items()}
+
+    def _mend_weights(self) -> None:
+        """Make the copies again that a call wrote into, such as a counter of calls: each call starts alike."""
+        changed = [name for name, version in self._pristine.items() if self._weights[name]._version != version]
+        if changed:
+            named = self._named()
+            with keepable():
+                self._weights |= {name: self._prepared(named[name]) for name in changed}
+            self._pristine |= {name: self._weights[name]._version for name in changed}
 
     def _prepared(self, weight: Tensor) -> Tensor:
         copy = weight.detach().to(self.device, torch.float32 if weight.is_floating_point() else weight.dtype, copy=True)
-        return copy.contiguous(memory_format=torch.channels_last) if copy.dim() == 4 else copy
+        return copy.contiguous(memory_format=self._layout) if copy.dim() == 4 else copy
+
+
+def keepable() -> contextlib.AbstractContextManager[object]:
+    """Outside inference mode, whose tensors can neither be differentiated nor kept for later."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else contextlib.nullcontext()
+
+
+def _normal(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _fingerprint(tensor: Tensor) -> tuple[float, ...]:
+    """Address, version and sum: `weight.data.mul_(2)` changes neither of the first two."""
+    version = 0 if tensor.is_inference() else tensor._version
+    if tensor.is_meta or not tensor.is_floating_point():
+        return (tensor.data_ptr(), version)
+    return (tensor.data_ptr(), version, float(tensor.detach().sum(dtype=torch.float64)))
 
 
 def _gradients(scores: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
