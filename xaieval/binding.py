@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaieval.classifier import Classifier
-from xaieval.cost import Cost, Meter
+from xaieval.cost import Meter
 from xaieval.explicand import Explicand
 from xaieval.scores import Scores
 
@@ -23,15 +23,16 @@ def bind(
     present: Tensor | None,
 ) -> Explicand:
     """An explicand of checked inputs; see `Classifier.explicand`."""
-    inputs = _checked_inputs(inputs).to(classifier.device, torch.float32).contiguous()
+    inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()
     ids = _checked_ids(ids, inputs)
-    mask, present = _checked_mask("mask", mask, inputs), _checked_mask("present", present, inputs)
+    mask, present = _checked_mask("mask", mask, inputs), _checked_present(present, inputs)
     meter = Meter(inputs.device)
     if target is None:
-        meter.spend(len(inputs))
-        logits = classifier.logits(inputs)
+        with meter.making() as ledger:
+            meter.spend(len(inputs))
+            logits = classifier.logits(inputs)
         explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter)
-        explicand.preload("clean", Scores.read(logits, explicand.target).values, Cost(len(inputs)))
+        explicand.preload("clean", Scores.read(logits, explicand.target).values, ledger)
         return explicand
     if classifier.classes is None:
         classifier.logits(inputs[:1])  # how many classes there are; no evaluation of a sample, not counted
@@ -44,6 +45,10 @@ def _checked_inputs(inputs: Tensor) -> Tensor:
         raise ValueError(f"inputs must be a tensor (N, C, *F), for images (N, 3, H, W), got {came}")
     if len(inputs) == 0:
         raise ValueError("inputs must hold at least one sample, got none")
+    if not inputs.is_floating_point():
+        raise ValueError(
+            f"inputs must be floating point, images as pixels in [0, 1], got {inputs.dtype}: divide by 255"
+        )
     if not inputs.is_meta and not bool(inputs.isfinite().all()):
         raise ValueError("inputs must be finite, got NaN or infinite values: mend the data that made them")
     return inputs.detach()
@@ -67,6 +72,8 @@ def _checked_mask(name: str, mask: Tensor | None, inputs: Tensor) -> Tensor | No
     if mask is None:
         return None
     expected = (len(inputs), *inputs.shape[2:])
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"{name} must be a tensor {expected}, got a {type(mask).__name__}")
     if mask.dim() == inputs.dim() and mask.shape[1] == 1:
         mask = mask[:, 0]
     if tuple(mask.shape) != expected:
@@ -75,6 +82,13 @@ def _checked_mask(name: str, mask: Tensor | None, inputs: Tensor) -> Tensor | No
             "resize it with the image"
         )
     return mask.to(inputs.device).bool()
+
+
+def _checked_present(present: Tensor | None, inputs: Tensor) -> Tensor | None:
+    present = _checked_mask("present", present, inputs)
+    if present is not None and not present.is_meta and not bool(present.flatten(1).any(1).all()):
+        raise ValueError("present must leave at least one feature of each sample, got a sample that has none")
+    return present
 
 
 def _checked_target(target: Tensor | Sequence[int] | int, inputs: Tensor, classifier: Classifier) -> Tensor:

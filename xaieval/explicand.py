@@ -158,9 +158,10 @@ class Explicand:
         value: T = self._kept[key]
         return value
 
-    def preload(self, key: str, values: Tensor, cost: Cost) -> None:
-        """Put scores from an earlier run, `(..., 3)` for all samples, in place of computing them."""
-        self._shared[key] = (Scores(values.to(self.device)), Ledger.known(self.meter.clock, cost))
+    def preload(self, key: str, values: Tensor, cost: Ledger | Cost) -> None:
+        """Put scores that are known already, `(..., 3)` for all samples, in place of computing them."""
+        ledger = cost if isinstance(cost, Ledger) else Ledger.known(self.meter.clock, cost)
+        self._shared[key] = (Scores(values.to(self.device)), ledger)
 
     def shared_scores(self) -> dict[str, tuple[Tensor, Cost]]:
         """Scores that metrics of any method ask for (clean, removed, responses), with the cost of making them."""
@@ -323,7 +324,9 @@ class Explicand:
             seed: Seed of the ties.
         """
         note = self._noted(attribution)
-        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{attribution._version}"
+        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}"
+        if not attribution.is_inference():
+            key += f":{attribution._version}"
         if key not in note.curves:
             with self.meter.making() as ledger:
                 curve = self._curve(attribution, grid, steps, removal, direction, seed)
@@ -349,7 +352,7 @@ class Explicand:
     @property
     def edges(self) -> Tensor:
         """Edge strength of the inputs, `(N, 1, *F)`."""
-        return self.kept("edges", lambda: self.modality.edges(self.inputs))
+        return self.kept("edges", lambda: self.modality.edges(self.inputs, self.present))
 
     # -- notes on attributions --
 
