@@ -15,6 +15,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from xaieval.classifier import keepable
 from xaieval.explicand import UNITS, Explicand
 
 
@@ -25,7 +26,8 @@ class Method:
 
     Attributes:
         units: What the numbers are: `gradient` (df/dx), `contribution` (in units of the score) or `importance` (order
-        and scale only). reference: The paper: arXiv id or DOI.
+            and scale only).
+        reference: The paper: arXiv id or DOI.
         sentinel: A method that knows nothing of the model.
         complete: Claims that the attribution sums to f(x) - f(baseline).
         syncs: Why the method needs the host, where it does.
@@ -50,7 +52,7 @@ class Method:
         Raises:
             ValueError: The method returned another shape, type or device.
         """
-        with explicand.meter.ledger() as ledger:
+        with keepable(), explicand.meter.ledger() as ledger:
             attribution = self.attribute(explicand)
         check_attribution(attribution, explicand, type(self).__name__)
         attribution = attribution.detach().float()
@@ -113,11 +115,24 @@ class Metric:
             raise ValueError(
                 f"{type(self).__name__} explains again: call it with method=, the method that made the attribution"
             )
+        if attribution.requires_grad or attribution.dtype != torch.float32:  # else the tensor itself: curves know it
+            attribution = attribution.detach().float()
+        with keepable():
+            return self._evaluated(explicand, attribution, units, method)
+
+    def _evaluated(
+        self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         reasons = self.undefined(explicand, attribution, units)
         impossible = units not in self.accepts or ("mask" in self.needs and explicand.mask is None)
         if impossible:
             return attribution.new_full((explicand.count,), torch.nan), reasons
         values = self.score(explicand, attribution, units, method)
+        if tuple(values.shape) != (explicand.count,):
+            raise ValueError(
+                f"{type(self).__name__} gave values {tuple(values.shape)}, expected one for each of the "
+                f"{explicand.count} samples: do not average over samples in score"
+            )
         for where in reasons.values():
             values = values.masked_fill(where, torch.nan)
         return values, reasons
