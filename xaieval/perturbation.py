@@ -117,7 +117,7 @@ class PatchMask(Perturbation):
         if units == "gradient":
             attribution = (explicand.inputs - removal.values) * attribution
         sums = explicand.patches(self.grid).sum(explicand.features(attribution))
-        return torch.einsum("nsp,np->ns", self.masks(explicand).float(), sums)
+        return torch.einsum("nsp,np->ns", self.masks(explicand).double(), sums.double()).float()
 
 
 @dataclass(frozen=True)

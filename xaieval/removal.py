@@ -60,7 +60,7 @@ class Blur(Removal):
 
     def values(self, explicand: Explicand) -> Tensor:
         """See the base class."""
-        return explicand.modality.blur(explicand.inputs, self.size, self.sigma)
+        return explicand.modality.blur(explicand.inputs, self.size, self.sigma, explicand.present)
 
 
 @dataclass(frozen=True)

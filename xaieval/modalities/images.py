@@ -39,8 +39,8 @@ class ImagePatches:
         self.area = (self._in_row.sum(0)[:, None] * self._in_column.sum(0)).flatten()
 
     def sum(self, features: Tensor) -> Tensor:
-        """Sums over each patch, `(N, H, W)` to `(N, P)`."""
-        return (self._in_row.T @ features.float() @ self._in_column).flatten(1)
+        """Sums over each patch, `(N, H, W)` to `(N, P)`; in double precision inside, so that equal patches tie."""
+        return (self._in_row.T.double() @ features.double() @ self._in_column.double()).flatten(1).float()
 
     def spread(self, values: Tensor) -> Tensor:
         """Each patch's value at all its pixels, `(n, P)` to `(n, 1, H, W)`."""
@@ -96,8 +96,15 @@ class Images:
         mean = (inputs * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
         return mean.expand_as(inputs)
 
-    def blur(self, inputs: Tensor, size: int, sigma: float) -> Tensor:
-        """Gaussian blur with a kernel of `size` pixels, borders reflected (replicated where the image is too small)."""
+    def blur(self, inputs: Tensor, size: int, sigma: float, present: Tensor | None) -> Tensor:
+        """Gaussian blur with a kernel of `size` pixels, borders reflected (replicated where the image is too small).
+
+        What is absent has no part in it: the weights of the present pixels are made to sum to one.
+        """
+        if present is not None:
+            weight = present[:, None].float()
+            blurred, total = self.blur(inputs * weight, size, sigma, None), self.blur(weight, size, sigma, None)
+            return blurred / total.clamp(min=torch.finfo(total.dtype).tiny)
         offsets = torch.arange(size, device=inputs.device) - (size - 1) / 2
         kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
         kernel = kernel / kernel.sum()
@@ -107,12 +114,19 @@ class Images:
         rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
         return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
-    def edges(self, inputs: Tensor) -> Tensor:
-        """Sobel magnitude of the channel mean, `(N, 1, H, W)`: an explanation that never saw the model."""
+    def edges(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Sobel magnitude of the channel mean, `(N, 1, H, W)`: an explanation that never saw the model.
+
+        Zero at pixels beside absent ones, where there is no edge of the image.
+        """
         gray = functional.pad(inputs.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
         sobel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], device=inputs.device)
         horizontal, vertical = (functional.conv2d(gray, kernel[None, None]) for kernel in (sobel, sobel.T))
-        return (horizontal**2 + vertical**2).sqrt()
+        edges = (horizontal**2 + vertical**2).sqrt()
+        if present is None:
+            return edges
+        beside = functional.max_pool2d((~present[:, None]).float(), 3, stride=1, padding=1) > 0
+        return edges.masked_fill(beside, 0.0)
 
     def center_blob(self, inputs: Tensor, width: float) -> Tensor:
         """A Gaussian at the image's center with standard deviation `width` times the side, `(N, 1, H, W)`."""
