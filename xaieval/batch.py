@@ -139,7 +139,7 @@ class Batch:
 
     def write(self, table: Tensor, values: Tensor) -> None:
         """Put the values `(n, ...)` of the pairs into a table `(N, variants, ...)`."""
-        table.flatten(0, 1)[self._start : self._stop] = values
+        table.view(-1, *table.shape[2:])[self._start : self._stop] = values  # `flatten` might copy, and lose them
 
     def read(self, table: Tensor) -> Tensor:
         """The entries `(n, ...)` of the pairs in a table `(N, variants, ...)`."""

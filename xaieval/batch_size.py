@@ -56,5 +56,5 @@ class BatchSize:
 
     def shrink(self, failed: int) -> None:
         """Never again run as many inputs as `failed`: half of them from now on."""
-        self._candidates = [size for size in self._candidates if size < failed]
+        self._candidates = []  # no more trials
         self.current = max(1, failed // 2)
