@@ -102,6 +102,14 @@ def conform(table: pa.Table, columns: list[str]) -> pa.Table:
     return pa.table(arrays, schema=schema)
 
 
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """The rows of a table as a frame: `sources` holds tuples, `target` nullable integers."""
+    frame: pd.DataFrame = table.to_pandas()
+    frame["sources"] = pd.Series([tuple(photos) for photos in frame["sources"]], index=frame.index, dtype=object)
+    frame["target"] = frame["target"].astype("Int64")
+    return frame
+
+
 def one_per_key(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per key, oldest first: a success beats an error, among equals the later beats the earlier."""
     order = frame.assign(success=frame["error"].isna())[["success", "time"]]

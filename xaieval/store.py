@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from xaieval.rows import SCHEMA, complete_row, conform, foreign, one_per_key
+from xaieval.rows import SCHEMA, complete_row, conform, foreign, one_per_key, to_frame
 
 TEMPORARY_SECONDS = 3600.0
 """A temporary file of this age belongs to a process that was killed."""
@@ -110,10 +110,7 @@ class Store:
         Raises:
             StoreError: The folder cannot be read.
         """
-        frame = self._read(SCHEMA.names).to_pandas()
-        frame["sources"] = pd.Series([tuple(photos) for photos in frame["sources"]], index=frame.index, dtype=object)
-        frame["target"] = frame["target"].astype("Int64")
-        return one_per_key(frame)
+        return one_per_key(to_frame(self._read(SCHEMA.names)))
 
     def done(self, keys: Iterable[str]) -> set[str]:
         """Which of the keys need no computation: those with a score or a reason for none. Errors are tried again."""
