@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from torch import Tensor
 
@@ -11,9 +11,12 @@ from xaieval.component import Method
 from xaieval.explicand import Explicand
 
 
+@final
 @dataclass(frozen=True)
 class Gradient(Method):
-    """`df_c/dx`, signed, with all channels: `(N, C, *F)` (Simonyan 2013, arXiv 1312.6034, section 3).
+    """`df_c/dx`, signed, with all channels: `(N, C, *F)` (Simonyan 2013, arXiv:1312.6034, section 3).
+
+    Units: gradient of the logit `f_c` per pixel unit. On a linear model `w.x + b` it is `w`.
 
     Cost: one forward and one backward, shared with everything else that needs the gradient at the input.
 

@@ -1,10 +1,11 @@
-"""SmoothGrad: any explanation averaged over noisy copies of the input."""
+"""SmoothGrad and its squared forms: any explanation averaged over noisy copies of the input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from xaieval.attributions.gradient import Gradient
@@ -14,21 +15,27 @@ from xaieval.explicand import Explicand
 VARIANTS = ("mean", "squared", "variance")
 
 
+@final
 @dataclass(frozen=True)
 class SmoothGrad(Method):
-    """The mean, mean square or variance of a method's maps `a_j` at `x + eps_j` (Smilkov 2017, arXiv 1706.03825, section 3).
+    """Mean, mean square or variance of a method's maps `a_j` at `x + e_j` (Smilkov 2017, arXiv:1706.03825, section 3).
 
-    `eps_j ~ N(0, sigma^2)` with `sigma = noise (max x - min x)`, the range taken over all channels and features of each sample. The target
-    stays that of the clean input, and noisy copies are not clipped to pixels.
+    `e_j ~ N(0, sigma^2)` with `sigma = noise (max x - min x)`, the range taken over all channels and present features
+    of each sample. The target stays that of the clean input, and noisy copies are not clipped to pixels.
 
-    * `mean`: `mean_j a_j`, signed, in the units of the method.
-    * `squared`: `mean_j a_j^2`, and `variance`: `mean_j (a_j - mean a)^2` (VarGrad; Adebayo 2018, arXiv 1810.03292), summed over
-      channels: importance `(N, 1, *F)`. Elementwise `squared = mean^2 + variance` on the same draws.
+    * `mean`: `mean_j a_j`, signed, `(N, C, *F)`, in the units of the method.
+    * `squared`: `mean_j a_j^2` (SmoothGrad-Squared; Hooker 2018, arXiv:1806.10758), summed over channels `(N, 1, *F)`.
+    * `variance`: `mean_j (a_j - mean a)^2` (VarGrad; Adebayo 2018, arXiv:1810.03307), likewise. There is no `n - 1`: on
+      the same draws `squared = mean^2 + variance` for each channel.
+
+    Units: those of the method for `mean`, else importance.
 
     Cost: `samples` times the cost of the method.
 
+    Differs from the paper: any method can be wrapped, also one that draws, whose draws are then fresh at each copy.
+
     Attributes:
-        samples: Number of noisy copies.
+        samples: Number of noisy copies; the paper sees little gain above 50.
         noise: Standard deviation of the noise as a part of the range, .1 to .2 in the paper.
         variant: mean, squared or variance.
         method: What is explained at each copy.
@@ -38,7 +45,6 @@ class SmoothGrad(Method):
         ValueError: A variant that does not exist, or fewer than two samples for a variance.
     """
 
-    units_of_variant: ClassVar[str] = "importance"
     reference: ClassVar[str] = "arXiv:1706.03825"
     samples: int = 50
     noise: float = 0.15
@@ -50,8 +56,9 @@ class SmoothGrad(Method):
         """Check the options."""
         if self.variant not in VARIANTS:
             raise ValueError(f"SmoothGrad: variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
-        if self.samples < (2 if self.variant == "variance" else 1):
-            raise ValueError(f"SmoothGrad: a {self.variant} needs more samples than {self.samples}")
+        least = 2 if self.variant == "variance" else 1
+        if self.samples < least:
+            raise ValueError(f"SmoothGrad: {self.variant} needs samples >= {least}, got {self.samples}")
 
     @property
     def units(self) -> str:  # type: ignore[override]
@@ -59,20 +66,20 @@ class SmoothGrad(Method):
         return self.method.units if self.variant == "mean" else "importance"
 
     def attribute(self, explicand: Explicand) -> Tensor:
-        """The mean `(N, C, *F)` of the maps, or `(N, 1, *F)` of their squares or deviations."""
-        if self.variant == "mean":
-            return self._mean(explicand, lambda batch, maps: maps)
-        if self.variant == "squared":
-            return self._mean(explicand, lambda batch, maps: maps**2).sum(1, keepdim=True)
-        raise NotImplementedError
-
-    def _mean(self, explicand, change):
+        """The mean `(N, C, *F)` of the maps, or `(N, 1, *F)` of their squares or squared deviations."""
         sigma = self.noise * explicand.range
-        total = None
+        mean: Tensor | None = None
+        total: Tensor | None = None
         for batch in explicand.batches(self.samples):
             noise = batch.of(sigma) * batch.normal("smoothgrad", self.seed)
-            maps = change(batch, self.method(batch.copies(batch.inputs + noise)))
-            if total is None:
+            maps = self.method(batch.copies(batch.inputs + noise))
+            if mean is None or total is None:
                 total = maps.new_zeros(explicand.count, *maps.shape[1:])
-            batch.add(total, maps)
-        return total / self.samples
+                mean = torch.zeros_like(total) if self.variant == "variance" else total
+            if self.variant == "variance":
+                batch.merge(mean, total, maps)
+            else:
+                batch.add(total, maps if self.variant == "mean" else maps**2)
+        assert total is not None  # there is at least one batch
+        total = total / self.samples
+        return total if self.variant == "mean" else total.sum(1, keepdim=True)
