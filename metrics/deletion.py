@@ -1,0 +1,68 @@
+"""Deletion: how fast the score falls while the highest scores are removed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xaieval.component import Method, Metric
+from xaieval.explicand import Explicand
+from xaieval.removal import Removal
+from xaieval.scores import NAMES
+
+
+@dataclass(frozen=True)
+class Deletion(Metric):
+    """Area below the score while the top patches are removed (Petsiuk 2018, arXiv 1806.07421, "deletion").
+
+    `Del = integral_0^1 f(x without the top t of the patches) dt` by the trapezoid rule, both end points included.
+    Patches are ordered by their sums of signed scores. Where the score is additive in the patches, with
+    contributions `c_(r)` in the order removed and N steps of one patch, `Del = f(b) + (1/N) sum_r c_(r) (r - 1/2)`,
+    `Del + Ins = f(x) + f(b)`, and a random order has mean `(f(x) + f(b)) / 2`.
+
+    Lower is better. Bounds: those of the output, 0 to 1 for a probability. Cost: `steps` - 1 forwards and the two
+    end points, shared by all methods.
+
+    Differs from the paper: patches of a grid instead of single pixels, since the order of pixels measures a map's
+    spatial frequency as much as its truth; black instead of the mean color; ties in random order for each sample
+    instead of raster order.
+
+    Attributes:
+        grid: Patches per side, at most one per pixel.
+        steps: Steps from the whole input to nothing.
+        output: Form of the score: probability, logit, log_probability or margin.
+        removal: What replaces removed features.
+        seed: Seed of the ties.
+
+    Raises:
+        ValueError: An output that does not exist, or no step.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    category: ClassVar[str] = "faithfulness"
+    reference: ClassVar[str] = "arXiv:1806.07421"
+    grid: int = 14
+    steps: int = 14
+    output: str = "probability"
+    removal: str | Removal = "zero"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.output not in NAMES:
+            raise ValueError(f"Deletion: output must be one of {', '.join(NAMES)}, got {self.output!r}")
+        if self.steps < 1:
+            raise ValueError(f"Deletion: steps must be at least 1, got {self.steps}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:  # type: ignore[override]
+        """Those of the output."""
+        return (0.0, 1.0) if self.output == "probability" else (-math.inf, math.inf)
+
+    def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
+        """The area `(N,)`."""
+        curve = explicand.curve(attribution, self.grid, self.steps, self.removal, "deletion", self.seed)
+        return curve.area(self.output)

@@ -1,0 +1,147 @@
+"""Deletion: the area below the score while the top patches are removed; insertion's mirror."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from known_answers import Model, Smooth, bind, constant, ids, linear, normal, random, spread
+from metric_promises import PROMISES
+
+from xaieval.metrics.deletion import Deletion
+from xaieval.metrics.insertion import Insertion
+
+UNIT = Deletion(grid=4, steps=16, output="logit")
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("output", ["probability", "margin"])
+def test_promise(promise, output):
+    promise(Deletion(grid=4, steps=5, output=output) if promise.__name__ != "yaml_holds_the_defaults" else Deletion())
+
+
+def additive(count=1, bias=0.3, **options):
+    """An additive model on a white image, and its contributions `(count, 16)` of 4 x 4 patches."""
+    contributions = normal(1, 4, 4, seed=6)
+    where = bind(linear(spread(contributions, 8)[0] / 12, bias), torch.ones(count, 3, 8, 8), ids=ids(count), **options)
+    return where, contributions.flatten(1).expand(count, 16)
+
+
+def test_closed_form_of_an_additive_model():
+    """With unit steps Del = f(b) + (1/N) sum_r c_(r) (r - 1/2)."""
+    where, contributions = additive(5)
+    patches = normal(5, 4, 4)
+    order = patches.flatten(1).argsort(1, descending=True)
+    place = torch.arange(1, 17)
+    expected = 0.3 + (contributions.gather(1, order) * (place - 0.5)).sum(1) / 16
+    torch.testing.assert_close(UNIT(where, spread(patches, 8)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_deletion_and_insertion_add_up_to_both_ends():
+    """Under the logit of an additive model with one removal for both, whatever the order and the number of steps."""
+    where, contributions = additive(5)
+    attribution, ends = normal(5, 3, 8, 8), 2 * 0.3 + contributions.sum(1)
+    for grid, steps in ((4, 16), (4, 5), (4, 1), (8, 64)):
+        total = Deletion(grid, steps, "logit")(where, attribution) + Insertion(grid, steps, "logit")(where, attribution)
+        torch.testing.assert_close(total, ends, rtol=1e-5, atol=1e-5)
+
+
+def test_exact_order_is_the_best_and_its_negative_the_mirror():
+    where, contributions = additive(300)
+    exact = spread(contributions.view(300, 4, 4), 8)
+    best, worst = UNIT(where, exact), UNIT(where, -exact)
+    others = UNIT(where, spread(normal(300, 4, 4), 8))
+    assert (best < others).all()
+    assert (others < worst).all()
+    torch.testing.assert_close(worst, 2 * 0.3 + contributions.sum(1) - best, rtol=1e-5, atol=1e-5)
+
+
+def test_random_order_has_the_mean_of_both_ends():
+    where, contributions = additive(300)
+    middle = 0.3 + contributions[0].sum() / 2
+    values = UNIT(where, spread(normal(300, 4, 4), 8))
+    assert abs(values.mean() - middle) < 4 * values.std() / 300**0.5
+
+
+def test_ties_are_broken_at_random_for_each_sample():
+    """Not in raster order, which the ids would not change."""
+    where, contributions = additive(300)
+    flat = torch.full((300, 1, 8, 8), 0.1)
+    values = UNIT(where, flat)
+    assert values.unique().numel() > 250
+    assert abs(values.mean() - (0.3 + contributions[0].sum() / 2)) < 4 * values.std() / 300**0.5
+    assert torch.equal(values, UNIT(additive(300)[0], flat))
+    assert not torch.equal(values, Deletion(grid=4, steps=16, output="logit", seed=1)(where, flat))
+
+
+def test_agrees_with_a_loop():
+    model, inputs, attribution, steps = Smooth(), random(3, 3, 8, 8), normal(3, 3, 8, 8), 5
+    found = Deletion(grid=4, steps=steps)(bind(model, inputs, target=1), attribution)
+    expected = []
+    for x, a in zip(inputs.double().numpy(), attribution.double().numpy(), strict=True):
+        sums = [a[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].sum() for i in range(4) for j in range(4)]
+        order = np.argsort(sums)[::-1]
+        curve, places = [], []
+        for k in range(steps + 1):
+            gone, y = round(k / steps * 16), x.copy()
+            for patch in order[:gone]:
+                i, j = divmod(patch, 4)
+                y[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = 0
+            with torch.no_grad():
+                curve.append(model.double()(torch.tensor(y)[None]).softmax(1)[0, 1].item())
+            places.append(gone / 16)
+        expected.append(np.trapezoid(curve, places))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_constant_model_has_its_own_score():
+    values = Deletion(grid=4)(bind(constant(0.7), random(2, 3, 8, 8)), normal(2, 1, 8, 8))
+    torch.testing.assert_close(values, torch.full((2,), 1 / (1 + math.exp(-0.7))))
+
+
+def test_product_falls_with_the_first_factor():
+    """f = u v on two of four patches: removing one of them leaves nothing, removing the others all."""
+    where = bind(Model(lambda x: 8 * x[:, 0, 0, 0] * x[:, 0, 1, 1]), random(2, 3, 2, 2, seed=1) + 0.2)
+    metric, score = Deletion(grid=2, steps=4, output="logit"), where.clean.logit
+    right = torch.tensor([[1.0, 0.0], [0.0, 2.0]]).expand(2, 1, 2, 2)
+    torch.testing.assert_close(metric(where, right), score * 0.5 / 4)
+    torch.testing.assert_close(metric(where, -right), score * 2.5 / 4)
+
+
+def test_one_output_serves_all_and_end_points_are_shared():
+    where = bind(Smooth(), random(3, 3, 8, 8), target=1)
+    attribution = normal(3, 1, 8, 8)
+    curve = {
+        output: Deletion(4, 5, output)(where, attribution)
+        for output in ("probability", "logit", "log_probability", "margin")
+    }
+    assert where.cost[:2] == (6, 0)  # both ends and four points between
+    Insertion(4, 5)(where, attribution)
+    assert where.cost[:2] == (10, 0)
+    Deletion(4, 5)(where, normal(3, 1, 8, 8, seed=1))
+    assert where.cost[:2] == (14, 0)
+    points = where.curve(attribution, 4, 5).scores
+    for output, values in curve.items():
+        torch.testing.assert_close(values, torch.trapezoid(points.of(output), torch.tensor([0, 3, 6, 10, 13, 16]) / 16))
+
+
+def test_patches_are_never_smaller_than_a_pixel():
+    where, attribution = bind(Smooth(), random(2, 3, 8, 8), ids=ids(2)), normal(2, 1, 8, 8)
+    torch.testing.assert_close(Deletion(grid=14)(where, attribution), Deletion(grid=8)(where, attribution))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "loss"}, "Deletion: output must be one of logit, log_probability, probability, margin, got 'loss'"),
+        ({"steps": 0}, "Deletion: steps must be at least 1, got 0"),
+    ],
+)
+def test_unknown_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Deletion(**options)
+
+
+def test_bounds_are_those_of_the_output():
+    assert Deletion().bounds == (0, 1)
+    assert Deletion(output="logit").bounds == (-math.inf, math.inf)
