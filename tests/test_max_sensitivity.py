@@ -240,6 +240,21 @@ def test_a_zero_map_is_undefined_not_perfect():
     assert reasons["zero attribution"].all()
 
 
+def test_a_copy_whose_map_is_not_finite_leaves_a_reason():
+    @dataclass(frozen=True)
+    class Broken(Method):
+        units: ClassVar[str] = "gradient"
+
+        def attribute(self, explicand):
+            return explicand.gradient.masked_fill(explicand.inputs > 0.5, torch.nan)
+
+    where = bind(Smooth(), torch.stack((torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), 0.1))), ids=ids(2))
+    values, reasons = SMALL.evaluate(where, Broken()(where), Broken())
+    assert values.isnan().tolist() == [True, False]
+    assert reasons["value not finite"].tolist() == [True, False]
+    assert not reasons["attribution not finite"].any()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

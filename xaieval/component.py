@@ -133,6 +133,7 @@ class Metric:
                 f"{type(self).__name__} gave values {tuple(values.shape)}, expected one for each of the "
                 f"{explicand.count} samples: do not average over samples in score"
             )
+        reasons["value not finite"] = ~values.isfinite() & ~torch.stack(list(reasons.values())).any(0)
         for where in reasons.values():
             values = values.masked_fill(where, torch.nan)
         return values, reasons
