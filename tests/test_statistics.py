@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from xaieval.statistics import ELEMENTS, Interval, bootstrap_interval, clusters, independent, paired_difference
+from xaieval.statistics import ELEMENTS, Interval, bootstrap_interval, independent, paired_difference
 
 
 def normal(seed, *shape):
@@ -170,17 +170,61 @@ def test_shapes_that_do_not_fit(call, message):
         call()
 
 
-# Clusters
+# Photos
 
 
-def test_samples_with_a_common_photo_are_one_cluster():
-    groups = ["a", "b", ("c", "a"), ("d", "e"), "e", ("c", "f"), ()]
-    labels = clusters(groups)
-    partition = {frozenset(np.nonzero(labels == label)[0].tolist()) for label in labels}
-    assert partition == {frozenset(part) for part in ([0, 2, 5], [1], [3, 4], [6])}
-    assert sorted(set(labels.tolist())) == [0, 1, 2, 3]
+def test_photos_are_counted_once():
+    groups = ["a", "b", ("c", "a"), ("d", "e"), "e", ("c", "f")]
     assert independent(groups) == 6
-    assert (clusters([]).tolist(), independent([])) == ([], 0)
+    assert independent([]) == 0
+
+
+def test_mosaics_without_a_common_photo_are_clusters():
+    values, whole = normal(10, 24), [number // 2 for number in range(24)]
+    groups = [(f"{number}a", f"{number}b") for number in whole]
+    assert bootstrap_interval(values, groups) == bootstrap_interval(values, whole)
+    assert bootstrap_interval(values, groups, aggregate=np.mean) == bootstrap_interval(values, whole, aggregate=np.mean)
+
+
+def test_photos_of_overlapping_mosaics_are_resampled():
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    groups = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a")]
+    incidence = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]])
+    means = []
+    for drawn in itertools.product(range(4), repeat=4):
+        counts = np.bincount(drawn, minlength=4)
+        weights = 1 + incidence @ (counts - 1)
+        means.append(np.sum(weights * values) / 4)
+    low, high = np.quantile(means, [0.025, 0.975], method="inverted_cdf")
+    assert bootstrap_interval(values, groups) == pytest.approx((4.0, low, high, 4))
+    # Without weights they are one cluster.
+    assert bootstrap_interval(values, groups, aggregate=np.mean) == pytest.approx((4.0, np.nan, np.nan, 4), nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["photo", "mosaic", "cell"])
+def test_coverage_of_overlapping_mosaics(kind):
+    # 25 mosaics of 4 of 24 photos, explained for each tile; what varies is a tile's photo, the mosaic or the cell.
+    def mosaics(seed):
+        rng = np.random.default_rng(seed)
+        effects, values, groups = rng.normal(size=24), [], []
+        for _ in range(25):
+            photos, common = rng.choice(24, 4, replace=False), rng.normal()
+            values += {"photo": effects[photos], "mosaic": np.full(4, common), "cell": rng.normal(size=4)}[
+                kind
+            ].tolist()
+            groups += [tuple(photos.tolist())] * 4
+        return values, groups
+
+    # .93, .99 and 1.00: too wide where photos have no effect of their own, hardly too narrow where they have.
+    assert covered(200, mosaics) >= 0.91
+
+
+def test_samples_that_connect_are_drawn_together_for_other_aggregates():
+    values, groups = normal(11, 7), ["a", "b", ("c", "a"), ("d", "e"), "e", ("c", "f"), "g"]
+    components = ["ac", "b", "ac", "de", "de", "ac", "g"]
+    assert bootstrap_interval(values, groups, aggregate=np.mean) == bootstrap_interval(
+        values, components, aggregate=np.mean
+    )
 
 
 def test_invalid_samples_connect_nothing():
