@@ -1,0 +1,281 @@
+"""Scores of methods side by side: each metric on the samples that are valid for all its methods.
+
+A method with a score on fewer than half of a metric's samples would take the others' comparison away, so it stands
+apart: its mean is over its own samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xaieval.rows import flat_parameters
+from xaieval.statistics import Interval, bootstrap_interval, independent, paired_difference
+from xaieval.table import decimals_for, figures
+
+ENOUGH = 20
+"""Independent photos below which nothing is ranked."""
+
+CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "complexity")
+"""The order of the columns."""
+
+RANKING = ("faithfulness", "localization")
+"""Categories that decide the order of the methods: a map that knows nothing can be perfectly robust and sparse."""
+
+SETTINGS = ("precision", "device", "target_rule")
+"""Columns of the rows that tell variants of a method apart, beside its parameters."""
+
+COSTS = (
+    "method_forwards",
+    "method_backwards",
+    "method_seconds",
+    "metric_forwards",
+    "metric_backwards",
+    "metric_seconds",
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row: name, whether it knows nothing of the model, and what it costs alone, per sample."""
+
+    name: str
+    sentinel: bool
+    forwards: float
+    backwards: float
+    seconds: float
+
+    @property
+    def cost(self) -> tuple[str, str, str]:
+        """Forwards, backwards and seconds, to two or three figures."""
+        return figures(self.forwards, 3), figures(self.backwards, 3), figures(self.seconds, 2)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method on one metric.
+
+    Attributes:
+        interval: Mean with its interval, over the common samples if `compared`, else over the method's own valid ones.
+        compared: Whether the method has a score on at least half of the samples, and so shares the common ones.
+        valid: Number of samples with a score.
+        absent: Number of samples that other methods have and this one has not.
+        reasons: Number of samples undefined for each reason.
+        errors: Number of samples that raised each error.
+        costs: Mean of each of `COSTS` over the samples.
+    """
+
+    interval: Interval
+    compared: bool
+    valid: int
+    absent: int
+    reasons: dict[str, int]
+    errors: dict[str, int]
+    costs: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric.
+
+    Attributes:
+        name: With the parameters that tell it from its namesakes.
+        higher_is_better: Its direction.
+        lowest: Lower end of its range.
+        highest: Upper end.
+        category: Such as `faithfulness`.
+        samples: Number of samples with rows.
+        common: Number of samples on which the methods are compared.
+        photos: Number of independent photos behind the common samples.
+        scores: By the method's name.
+    """
+
+    name: str
+    higher_is_better: bool
+    lowest: float
+    highest: float
+    category: str
+    samples: int
+    common: int
+    photos: int
+    scores: dict[str, Score]
+
+    @property
+    def heading(self) -> str:
+        """Name, then direction and range."""
+        return f"{self.name}\n{'↑' if self.higher_is_better else '↓'} {_range(self.lowest, self.highest)}".rstrip()
+
+    @property
+    def decimals(self) -> int:
+        """For three figures of the largest mean, and at least three decimals of a fraction."""
+        return column_decimals([score.interval.mean for score in self.scores.values()], self.lowest, self.highest)
+
+    def best(self, names: Sequence[str]) -> set[str]:
+        """The best of these methods, of none where there are too few photos or nothing to be better than."""
+        means = {name: self.scores[name].interval.mean for name in names if self.scores[name].compared}
+        if self.photos < ENOUGH or len(means) < 2:
+            return set()
+        best = (max if self.higher_is_better else min)(means.values())
+        return {name for name, mean in means.items() if mean == best}
+
+
+class Pair(NamedTuple):
+    """A paired difference and the number of independent photos behind it."""
+
+    interval: Interval
+    photos: int
+
+
+class Scores(NamedTuple):
+    """One metric: scores as a table `(samples, methods)`, the photos of each sample, and the rows behind them."""
+
+    table: pd.DataFrame
+    sources: list[Hashable]
+    rows: pd.DataFrame
+
+
+def current_rows(part: pd.DataFrame) -> pd.DataFrame:
+    """The latest row of each cell; `method` and `metric` tell variants apart, `name` is the method's own name."""
+    frame = part.sort_values("time", kind="stable")
+    labels = {"method": _labels(frame, "method", SETTINGS), "metric": _labels(frame, "metric", ())}
+    return frame.assign(name=frame["method"], **labels).drop_duplicates(["method", "metric", "sample"], keep="last")
+
+
+def scores_by_metric(rows: pd.DataFrame) -> dict[str, Scores]:
+    """The scores of each metric, ordered by category and name.
+
+    Samples are sorted, so that the order in which they were computed moves no interval.
+    """
+    methods = sorted(rows["method"].unique())
+    found = {}
+    for metric, own in rows.groupby("metric"):
+        table = own.pivot(index="sample", columns="method", values="score").reindex(columns=methods).sort_index()
+        sources = own.drop_duplicates("sample").set_index("sample")["sources"].loc[table.index]
+        found[str(metric)] = Scores(table, [tuple(photos) for photos in sources], own)
+    return dict(sorted(found.items(), key=lambda item: _place(item[1].rows["category"].iloc[-1], item[0])))
+
+
+def _labels(frame: pd.DataFrame, part: str, settings: tuple[str, ...]) -> list[str]:
+    """Names, each followed by the parameters and settings in which its namesakes differ."""
+    columns = [part, f"{part}_parameters", *settings]
+    variants = list(frame[columns].fillna("").itertuples(index=False, name=None))
+    details = {
+        variant: flat_parameters(variant[1]) | dict(zip(settings, variant[2:], strict=True))
+        for variant in dict.fromkeys(variants)
+    }
+    labels = {variant: _label(variant, details, short=True) for variant in details}
+    if len(set(labels.values())) < len(labels):  # classes of one name in several modules
+        labels = {variant: _label(variant, details, short=False) for variant in details}
+    return [labels[variant] for variant in variants]
+
+
+def _label(variant: tuple[str, ...], details: dict[tuple[str, ...], dict[str, object]], short: bool) -> str:
+    own, namesakes = details[variant], [detail for other, detail in details.items() if other[0] == variant[0]]
+    words = [variant[0]]
+    for name, value in own.items():
+        if any(name not in other or other[name] != value for other in namesakes):
+            path = name.removesuffix("_target_").removesuffix(".")
+            shown = str(value).rpartition(".")[2] if short and name != path else _value(value)
+            words.append(f"{path or 'class'}={shown}")
+    return " ".join(words)
+
+
+def _value(value: object) -> str:
+    return ",".join(map(_value, value)) if isinstance(value, tuple) else str(value)
+
+
+def _place(category: str, name: str) -> tuple[int, str, str]:
+    return CATEGORIES.index(category) if category in CATEGORIES else len(CATEGORIES), category, name
+
+
+def method_of(name: str, rows: pd.DataFrame) -> Method:
+    """A method from its rows; its cost counts once per sample, whatever the number of metrics."""
+    once = rows.dropna(subset=[*COSTS[:3]]).drop_duplicates("sample", keep="last")
+    return Method(name, bool(rows["sentinel"].iloc[-1]), *(float(once[column].mean()) for column in COSTS[:3]))
+
+
+def column_of(metric: str, scores: Scores) -> Column:
+    """A metric with the scores of all methods, compared on their common valid samples."""
+    table, last = scores.table, scores.rows.iloc[-1]
+    valid = np.isfinite(table.to_numpy(dtype=np.float64))
+    often = valid.any(axis=0) & (2 * valid.sum(axis=0) >= len(table))
+    common = valid[:, often].all(axis=1) & often.any()
+    compared = often & common.any()
+    return Column(
+        name=metric,
+        higher_is_better=bool(last["higher_is_better"]),
+        lowest=float(last["lowest"]),
+        highest=float(last["highest"]),
+        category=str(last["category"]),
+        samples=len(table),
+        common=int(common.sum()),
+        photos=independent(_at(scores.sources, common)),
+        scores={
+            str(name): _score(scores, str(name), common if compared[index] else valid[:, index], bool(compared[index]))
+            for index, name in enumerate(table.columns)
+        },
+    )
+
+
+def _score(scores: Scores, name: str, used: NDArray[np.bool_], compared: bool) -> Score:
+    rows = scores.rows[scores.rows["method"] == name]
+    values, failed = scores.table[name].to_numpy(dtype=np.float64), rows["error"].notna()
+    return Score(
+        interval=bootstrap_interval(values[used], _at(scores.sources, used)),
+        compared=compared,
+        valid=int(np.isfinite(values).sum()),
+        absent=len(values) - len(rows),
+        reasons=dict(Counter(rows.loc[~failed, "reason"].dropna().astype(str)).most_common()),
+        errors=dict(Counter(str(error).partition("\n")[0] for error in rows.loc[failed, "error"]).most_common()),
+        costs={column: float(rows[column].mean()) for column in COSTS},
+    )
+
+
+def _at(sources: list[Hashable], used: NDArray[np.bool_]) -> list[Hashable]:
+    return [source for source, use in zip(sources, used.tolist(), strict=True) if use]
+
+
+def deciding(columns: Sequence[Column]) -> list[Column]:
+    """The columns that decide the order of the methods, of those with enough photos."""
+    ranked = [column for column in columns if column.photos >= ENOUGH]
+    return [column for column in ranked if column.category in RANKING] or ranked
+
+
+def ranks_of(names: list[str], columns: Sequence[Column]) -> dict[str, float]:
+    """Mean over the deciding columns of each method's rank in (0, 1]; a method compared on none of them comes last."""
+    judges = deciding(columns)
+    if not judges:
+        return {}
+    ranks = pd.DataFrame(index=names)
+    for column in judges:
+        shown = {name: column.scores[name].interval.mean for name in names if column.scores[name].compared}
+        ranks[column.name] = pd.Series(shown, dtype=float).rank(pct=True, ascending=not column.higher_is_better)
+    return {str(name): float(rank) for name, rank in ranks.mean(axis=1).fillna(2.0).items()}
+
+
+def pair_of(scores: Scores, method: str, reference: str) -> Pair:
+    """Method minus reference on the samples where both have a score."""
+    first, second = (scores.table[name].to_numpy(dtype=np.float64) for name in (method, reference))
+    photos = independent(_at(scores.sources, np.isfinite(first) & np.isfinite(second)))
+    return Pair(paired_difference(first, second, scores.sources), photos)
+
+
+def column_decimals(means: Sequence[float], lowest: float, highest: float) -> int:
+    """Decimals for three figures of the largest of the means, and at least three for what lies in [-1, 1]."""
+    decimals = max(0, decimals_for(means))
+    return max(3, decimals) if max(abs(lowest), abs(highest)) <= 1 else decimals
+
+
+def _range(lowest: float, highest: float) -> str:
+    if math.isinf(lowest) and math.isinf(highest):
+        return ""
+    if math.isinf(highest):
+        return f"≥ {lowest:g}"
+    return f"≤ {highest:g}" if math.isinf(lowest) else f"{lowest:g} to {highest:g}"

@@ -1,0 +1,399 @@
+"""The leaderboard: one row a method, one column a metric, with the uncertainty of every number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from xaieval.comparison import (
+    ENOUGH,
+    Column,
+    Method,
+    Pair,
+    column_decimals,
+    column_of,
+    current_rows,
+    deciding,
+    method_of,
+    pair_of,
+    ranks_of,
+    scores_by_metric,
+)
+from xaieval.statistics import Interval, independent
+from xaieval.table import Entry, Table, number
+
+Style = Callable[[Interval, int], str]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What the methods reach on one dataset with one model.
+
+    Attributes:
+        dataset: Name.
+        model: Name.
+        samples: Number of explained samples.
+        photos: Number of independent photos behind them.
+        methods: Best first, by name where nothing can be ranked; then the sentinels.
+        columns: The metrics, by category.
+    """
+
+    dataset: str
+    model: str
+    samples: int
+    photos: int
+    methods: tuple[Method, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def title(self) -> str:
+        """Dataset, model and size, and whether there are too few photos to rank."""
+        few = "" if self.photos >= ENOUGH else f" - too few to rank, {ENOUGH} photos are needed"
+        return f"{self.dataset}, {self.model}: {self.samples} samples from {self.photos} photos{few}"
+
+    def text(self) -> str:
+        """Aligned text, without colors and never cut."""
+        return self._table(_half_width).text()
+
+    def markdown(self) -> str:
+        """A GitHub table with both ends of every interval."""
+        return self._table(_both_ends).markdown()
+
+    def frame(self) -> pd.DataFrame:
+        """One row per metric and method, with the numbers in full."""
+        return pd.DataFrame([self._record(column, method) for column in self.columns for method in self.methods])
+
+    def rich(self, width: int) -> Group | None:
+        """For a terminal of this width, or None where it is too narrow.
+
+        Nine metrics fit into 120 columns, as cost and valid cells stand below a method's name.
+        """
+        entries = {method.name: tuple(self._entries(method, _half_width)) for method in self.methods}
+        headings = [_stacked(column) for column in self.columns]
+        widths = list(map(_width, headings, zip(*entries.values(), strict=True)))
+        room = width - sum(widths) - len(widths)
+        if room < 16:
+            return None
+        table = RichTable(box=box.HORIZONTALS, padding=0, show_edge=False)
+        table.add_column("method", width=min(28, room), overflow="fold")
+        for heading, columns in zip(headings, widths, strict=True):
+            table.add_column(Text(heading), justify="right", width=columns)
+        for section in _sections(self.methods):
+            for method in section:
+                below = "\n{}f {}b {}s {}%".format(*method.cost, self._valid(method))
+                cells = (Text(entry.text, "bold green" if entry.best else "") for entry in entries[method.name])
+                table.add_row(Text.assemble(method.name, (below, "dim")), *cells)
+            table.add_section()
+        legend = "Below a method: forwards, backwards and seconds per sample as if it ran alone, and its valid cells."
+        return Group(Text(self.title, "bold"), table, *(Text(note, "dim") for note in (*self.notes(), legend)))
+
+    def notes(self) -> tuple[str, ...]:
+        """How to read the numbers, and what is undefined or went wrong."""
+        notes = [
+            "Means with 95 % bootstrap intervals over samples (± half the width), resampled by photo.",
+            _listed("Each metric is over the samples valid for all its methods", map(_common, self.columns)),
+            self._order(),
+            _listed("† Valid on fewer than half of the samples, so over its own and not compared", self._apart()),
+            _listed("Undefined", map(_undefined, self.columns)),
+            _listed("Not computed", map(_absent, self.columns)),
+            _listed("Errors", map(_errors, self.columns)),
+        ]
+        return tuple(note for note in notes if note)
+
+    def _order(self) -> str:
+        judges = deciding(self.columns)
+        if not judges:
+            return f"Too few to rank: fewer than {ENOUGH} independent photos; sorted by name."
+        few = _listed("Too few photos to rank", (f"{c.name} ({c.photos})" for c in self.columns if c.photos < ENOUGH))
+        order = (
+            f"Sorted by mean rank on {', '.join(column.name for column in judges)}; bold (in text *) is the best mean."
+        )
+        return f"{order} {few}".rstrip()
+
+    def _apart(self) -> Iterator[str]:
+        for column in self.columns:
+            for name, score in column.scores.items():
+                if score.valid and not score.compared:
+                    yield f"{name} on {column.name} ({score.valid} of {column.samples})"
+
+    def _entries(self, method: Method, style: Style) -> Iterator[Entry]:
+        rivals = [line.name for line in self.methods if not line.sentinel]
+        for column in self.columns:
+            yield Entry(_cell(column, method.name, style), method.name in column.best(rivals))
+
+    def _valid(self, method: Method) -> str:
+        valid = sum(column.scores[method.name].valid for column in self.columns)
+        return f"{100 * valid / sum(column.samples for column in self.columns):.0f}"
+
+    def _table(self, style: Style) -> Table:
+        headings = (
+            "method",
+            *(column.heading for column in self.columns),
+            "valid\n%",
+            "forwards",
+            "backwards",
+            "seconds",
+        )
+        sections = tuple(
+            tuple(
+                (
+                    Entry(method.name),
+                    *self._entries(method, style),
+                    Entry(self._valid(method)),
+                    *map(Entry, method.cost),
+                )
+                for method in section
+            )
+            for section in _sections(self.methods)
+        )
+        legend = "Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone."
+        return Table(self.title, headings, sections, (*self.notes(), legend))
+
+    def _record(self, column: Column, method: Method) -> dict[str, object]:
+        score = column.scores[method.name]
+        return {
+            "dataset": self.dataset,
+            "model": self.model,
+            "method": method.name,
+            "sentinel": method.sentinel,
+            "metric": column.name,
+            "category": column.category,
+            "higher_is_better": column.higher_is_better,
+            **score.interval._asdict(),
+            "valid": score.valid / column.samples,
+            "samples": column.samples,
+            "photos": column.photos,
+            "compared": score.compared,
+            "undefined": _counted(score.reasons),
+            "errors": _counted(score.errors),
+            **score.costs,
+        }
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Every method minus one reference, each pair on its common valid samples.
+
+    Attributes:
+        dataset: Name.
+        model: Name.
+        reference: The method that is subtracted.
+        methods: The leaderboard's, without the reference.
+        columns: The leaderboard's.
+        pairs: By metric and method.
+    """
+
+    dataset: str
+    model: str
+    reference: str
+    methods: tuple[Method, ...]
+    columns: tuple[Column, ...]
+    pairs: dict[tuple[str, str], Pair]
+
+    def text(self) -> str:
+        """Aligned text, without colors and never cut."""
+        return self._table().text()
+
+    def markdown(self) -> str:
+        """A GitHub table."""
+        return self._table().markdown()
+
+    def frame(self) -> pd.DataFrame:
+        """One row per metric and method, with the numbers in full."""
+        shared = {"dataset": self.dataset, "model": self.model, "reference": self.reference}
+        return pd.DataFrame(
+            [
+                {**shared, "method": method, "metric": metric, **pair.interval._asdict(), "photos": pair.photos}
+                for (metric, method), pair in self.pairs.items()
+            ]
+        )
+
+    def _table(self) -> Table:
+        title = f"{self.dataset}, {self.model}: every method minus {self.reference}"
+        headings = ("method", *(column.heading for column in self.columns))
+        sections = tuple(
+            tuple(
+                (Entry(method.name), *(Entry(self._cell(column, method)) for column in self.columns))
+                for method in section
+            )
+            for section in _sections(self.methods)
+        )
+        legend = (
+            f"Mean paired differences to {self.reference} on common valid samples, with 95 % bootstrap intervals. "
+            f"▲ better, ▼ worse: the interval excludes 0; no mark below {ENOUGH} independent photos."
+        )
+        return Table(title, headings, sections, (legend,))
+
+    def _cell(self, column: Column, method: Method) -> str:
+        pair = self.pairs[column.name, method.name]
+        means = [other.interval.mean for (metric, _), other in self.pairs.items() if metric == column.name]
+        decimals = column_decimals(means, column.lowest, column.highest)
+        mean, low, high = (_signed(value, decimals) for value in pair.interval[:3])
+        if math.isnan(pair.interval.low):
+            return mean
+        return f"{mean} [{low}, {high}]{_mark(pair, column)}"
+
+
+def leaderboards(rows: pd.DataFrame) -> list[Leaderboard]:
+    """One leaderboard for each dataset and model, sorted by name.
+
+    Methods are compared, metric by metric, on the samples where all of them have a score. A method with a score on
+    fewer than half of them would take the others' comparison away, so it stands apart with a mean over its own samples.
+    Methods (or metrics) of one name with several parameters become several rows (columns), told apart by what differs.
+    Where a sample has several rows of one name and equal parameters, of an earlier version say, the latest counts.
+
+    Args:
+        rows: The columns of `xaieval.rows.SCHEMA`, as from `Store.rows`.
+    """
+    return [_leaderboard(current_rows(part)) for _, part in rows.groupby(["dataset", "model"])]
+
+
+def differences(
+    rows: pd.DataFrame, references: Sequence[str] = ("random", "random_coarse", "centre_blob")
+) -> list[Differences]:
+    """Every method's paired difference to each reference for every metric; references without rows are left out.
+
+    Args:
+        rows: As for `leaderboards`.
+        references: Names of methods.
+    """
+    found = []
+    for _, part in rows.groupby(["dataset", "model"]):
+        current = current_rows(part)
+        board = _leaderboard(current)
+        labels = (current.loc[current["name"] == name, "method"].unique() for name in references)
+        found += [_differences(board, current, str(label)) for named in labels for label in sorted(named)]
+    return found
+
+
+def csv(tables: Iterable[Leaderboard | Differences]) -> str:
+    """Leaderboards (or differences) with the numbers in full, one line per metric and method."""
+    frames = [table.frame() for table in tables]
+    return str(pd.concat(frames).to_csv(index=False)) if frames else ""
+
+
+def show(tables: Sequence[Leaderboard | Differences], console: Console | None = None) -> None:
+    """Prints tables: leaderboards with colors in a terminal that is wide enough, all else as text that is never cut."""
+    console = console or Console()
+    for table in tables:
+        colored = console.is_terminal and isinstance(table, Leaderboard) and table.rich(console.width)
+        if colored:
+            console.print(colored)
+        else:
+            console.out(table.text(), highlight=False)
+
+
+def _leaderboard(rows: pd.DataFrame) -> Leaderboard:
+    columns = tuple(column_of(metric, scores) for metric, scores in scores_by_metric(rows).items())
+    methods = [method_of(str(name), own) for name, own in rows.groupby("method")]
+    ranks = ranks_of([method.name for method in methods if not method.sentinel], columns)
+    samples = rows.drop_duplicates("sample")
+    return Leaderboard(
+        dataset=str(rows["dataset"].iloc[0]),
+        model=str(rows["model"].iloc[0]),
+        samples=len(samples),
+        photos=independent([tuple(photos) for photos in samples["sources"]]),
+        methods=tuple(sorted(methods, key=lambda line: (line.sentinel, ranks.get(line.name, 0.0), line.name))),
+        columns=columns,
+    )
+
+
+def _differences(board: Leaderboard, rows: pd.DataFrame, reference: str) -> Differences:
+    methods = tuple(method for method in board.methods if method.name != reference)
+    pairs = {
+        (metric, method.name): pair_of(scores, method.name, reference)
+        for metric, scores in scores_by_metric(rows).items()
+        for method in methods
+    }
+    return Differences(board.dataset, board.model, reference, methods, board.columns, pairs)
+
+
+def _half_width(interval: Interval, decimals: int) -> str:
+    half = (interval.high - interval.low) / 2
+    return number(interval.mean, decimals) + ("" if math.isnan(half) else f"±{number(half, decimals)}")
+
+
+def _both_ends(interval: Interval, decimals: int) -> str:
+    mean, low, high = (number(value, decimals) for value in interval[:3])
+    return mean if math.isnan(interval.low) else f"{mean} [{low}, {high}]"
+
+
+def _cell(column: Column, name: str, style: Style) -> str:
+    score = column.scores[name]
+    if score.valid:
+        return style(score.interval, column.decimals) + ("" if score.compared else "†")
+    return "error" if score.errors else next(iter(score.reasons), "-")
+
+
+def _stacked(column: Column) -> str:
+    """The heading with each word of the name on its own line."""
+    name, _, rest = column.heading.partition("\n")
+    return "\n".join([*name.replace("_", " ").split(), rest])
+
+
+def _width(heading: str, entries: Sequence[Entry]) -> int:
+    words = (word for entry in entries for word in entry.text.split())
+    return max(map(len, [*heading.split("\n"), *words]))
+
+
+def _sections(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
+    return [line for line in methods if not line.sentinel], [line for line in methods if line.sentinel]
+
+
+def _signed(value: float, decimals: int) -> str:
+    text = number(value, decimals)
+    return f"+{text}" if value > 0 and text.strip("0.") else text
+
+
+def _mark(pair: Pair, column: Column) -> str:
+    if pair.photos < ENOUGH or not pair.interval.excludes(0.0):
+        return ""
+    return " ▲" if (pair.interval.mean > 0) == column.higher_is_better else " ▼"
+
+
+def _listed(title: str, items: Iterable[str]) -> str:
+    found = "; ".join(item for item in items if item)
+    return f"{title}: {found}." if found else ""
+
+
+def _common(column: Column) -> str:
+    return "" if column.common == column.samples else f"{column.name} {column.common} of {column.samples}"
+
+
+def _undefined(column: Column) -> str:
+    """The partly undefined methods; where nothing is valid, the cell itself says why."""
+    counts = {name: score.reasons for name, score in column.scores.items() if score.valid}
+    return _by_cause(column.name, counts)
+
+
+def _absent(column: Column) -> str:
+    missing = [f"{name} {score.absent} of {column.samples}" for name, score in column.scores.items() if score.absent]
+    return f"{column.name} ({', '.join(missing)})" if missing else ""
+
+
+def _errors(column: Column) -> str:
+    return _by_cause(column.name, {name: score.errors for name, score in column.scores.items()})
+
+
+def _by_cause(metric: str, counts: dict[str, dict[str, int]]) -> str:
+    """Such as `relevance_rank: empty mask 5 (every method), zero map 3 (gradient 2, sobol 1)`."""
+    causes = dict.fromkeys(cause for found in counts.values() for cause in found)
+    parts = []
+    for cause in causes:
+        methods = {name: found[cause] for name, found in counts.items() if cause in found}
+        if len(methods) == len(counts) > 1 and len(set(methods.values())) == 1:
+            parts.append(f"{cause} {next(iter(methods.values()))} (every method)")
+        else:
+            parts.append(f"{cause} ({', '.join(f'{name} {count}' for name, count in methods.items())})")
+    return f"{metric}: {', '.join(parts)}" if parts else ""
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return "; ".join(f"{cause} {count}" for cause, count in counts.items())
