@@ -113,6 +113,18 @@ def test_an_empty_store_has_the_columns_and_nothing_done(tmp_path):
     assert parts(tmp_path / "deep" / "down") == []
 
 
+def test_a_frame_becomes_a_table_and_a_frame_again(tmp_path):
+    given = row("b", score=float("nan"), reason="zero map", target=7, method_forwards=2.0, sources=("x", "y"))
+    Store(tmp_path).write_rows([row("a"), given, row("c", score=None, error="ValueError: no")])
+    frame = Store(tmp_path).rows()
+    table = rows.to_table(frame)
+    assert table.schema == SCHEMA
+    assert table["score"].null_count == 0
+    pq.write_table(table, tmp_path / "rows.parquet")
+    pd.testing.assert_frame_equal(rows.to_frame(pq.read_table(tmp_path / "rows.parquet")), frame)
+    assert rows.to_table(frame.iloc[:0]).num_rows == 0
+
+
 def test_one_row_per_key(tmp_path):
     def at(minutes):
         return NOON + timedelta(minutes=minutes)

@@ -110,6 +110,16 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def to_table(frame: pd.DataFrame) -> pa.Table:
+    """The inverse of `to_frame`: an undefined score stays NaN, which `pa.Table.from_pandas` would make null."""
+    columns = {field: frame[field.name] for field in SCHEMA}
+    arrays = [
+        pa.array(column, field.type, from_pandas=True) if field.nullable else pa.array(column.to_list(), field.type)
+        for field, column in columns.items()
+    ]
+    return pa.table(arrays, schema=SCHEMA)
+
+
 def one_per_key(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per key, oldest first: a success beats an error, among equals the later beats the earlier."""
     order = frame.assign(success=frame["error"].isna())[["success", "time"]]
