@@ -1,7 +1,12 @@
 """What all tests share."""
 
+import os
+
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):

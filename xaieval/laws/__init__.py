@@ -1,0 +1,125 @@
+"""The contract of methods and metrics, checked without pytest.
+
+    results = check(MyMethod)          # a class, an instance, a function f(model, inputs, target), a captum.attr class
+    report(results)                    # a line for each law; True if all hold
+
+A law is a function `law_x(component)` that raises `LawBroken` with a sentence; its docstring says what it demands. The
+laws of a component are chosen by its attributes (`units`, `complete`, `sentinel`, `syncs`; `category`, `needs`, ...).
+Laws are checked on small networks with small budgets: fields called samples, steps, designs, copies, grid, window,
+stride and tolerance are limited for the check.
+
+An exception is declared on the class, `exceptions = {"law": "reason"}`, and must be one: a law that holds all the same
+is reported as broken.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from xaieval.adapters import as_method
+from xaieval.component import Method, Metric
+from xaieval.laws import methods, metrics
+from xaieval.laws.components import composed
+from xaieval.laws.guards import LawBroken
+
+__all__ = ["LawBroken", "Result", "check", "composed", "laws_of", "name_of", "report", "verify"]
+
+Law = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one law.
+
+    Attributes:
+        law: Its name.
+        demand: What it demands, in a sentence.
+        kept: Whether it holds, or fails as declared.
+        explanation: Why it does not hold; empty where it does.
+        exception: The reason declared on the class, if any.
+    """
+
+    law: str
+    demand: str
+    kept: bool
+    explanation: str = ""
+    exception: str = ""
+
+
+def name_of(law: Law) -> str:
+    """The name of a law, as in `exceptions`."""
+    return law.__name__.removeprefix("law_")
+
+
+def laws_of(component: Method | Metric) -> Iterator[Law]:
+    """The laws that concern a component."""
+    return metrics.laws_of(component) if isinstance(component, Metric) else methods.laws_of(component)
+
+
+def verify(law: Law, component: Method | Metric) -> None:
+    """Hold a component to a law, or to its declared exception from it.
+
+    Raises:
+        LawBroken: The law does not hold, or a declared exception is none.
+    """
+    reason = component.exceptions.get(name_of(law))
+    if reason is None:
+        law(component)
+        return
+    try:
+        law(component)
+    except LawBroken:
+        return
+    raise LawBroken(f"the class declares an exception ({reason}), but the law holds: remove it from exceptions")
+
+
+def check(target: Any) -> list[Result]:
+    """Hold a method or metric to all its laws.
+
+    Args:
+        target: A class or instance of a method or metric, or anything callable that `as_method` takes.
+    """
+    component = _component(target)
+    laws = list(laws_of(component))
+    results = [_checked(law, component) for law in laws]
+    for unknown in sorted(set(component.exceptions) - set(map(name_of, laws))):
+        sentence = f"exceptions names {unknown!r}, which is no law of this component"
+        results.append(Result(unknown, "Declared exceptions name laws.", False, sentence))
+    return results
+
+
+def report(results: Sequence[Result], stream: TextIO | None = None) -> bool:
+    """Write a line for each law, its explanation where it is broken, and a summary; True if all hold."""
+    stream = stream or sys.stdout
+    width = max(len(result.law) for result in results)
+    for result in results:
+        state = "BROKEN" if not result.kept else "exempt" if result.exception else "ok"
+        detail = result.explanation or (f"{result.exception} (declared)" if result.exception else result.demand)
+        stream.write(f"{state:6}  {result.law:{width}}  {detail}\n")
+    broken = sum(not result.kept for result in results)
+    stream.write(f"{len(results) - broken} of {len(results)} laws hold.\n")
+    return broken == 0
+
+
+def _component(target: Any) -> Method | Metric:
+    if isinstance(target, Metric):
+        return target
+    if isinstance(target, type) and issubclass(target, Metric):
+        return target()
+    return as_method(target)
+
+
+def _checked(law: Law, component: Method | Metric) -> Result:
+    demand = " ".join((law.__doc__ or "").split())
+    reason = component.exceptions.get(name_of(law), "")
+    try:
+        verify(law, component)
+    except LawBroken as broken:
+        return Result(name_of(law), demand, False, f"{demand} But {broken}.", reason)
+    except Exception as error:  # a stranger's code may raise anything, which breaks the law and nothing else
+        sentence = f"{demand} But it raised {type(error).__name__}: {error}"
+        return Result(name_of(law), demand, False, sentence, reason)
+    return Result(name_of(law), demand, True, exception=reason)

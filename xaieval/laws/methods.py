@@ -1,0 +1,328 @@
+"""The laws of methods: what every attribution method has to keep. Each is a function that raises `LawBroken`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import nn
+
+from xaieval.component import Method
+from xaieval.explicand import Explicand
+from xaieval.laws import common
+from xaieval.laws.common import difference, same
+from xaieval.laws.components import FAIR, SMALL, changed, depth, has_field, limited, reseeded
+from xaieval.laws.guards import LawBroken, Planes, no_waiting, untouched
+from xaieval.laws.toys import (
+    SIDE,
+    Bright,
+    Counting,
+    General,
+    Ignoring,
+    Linear,
+    Rectified,
+    Smooth,
+    bright_images,
+    explicand,
+    images,
+    names,
+    partly_present,
+    seeded,
+)
+
+Law = Callable[[Method], None]
+
+
+def laws_of(method: Method) -> Iterator[Law]:
+    """The laws that concern this method, chosen by its attributes."""
+    yield from (law_output, law_deterministic, law_batch_size, law_order, law_neighbors, law_layout, law_own_tensor)
+    yield from (law_untouched, law_exception, law_absent, law_hooks, law_counted, law_memory)
+    if has_field(method, "seed"):
+        yield from (law_seed, law_copies)
+    if not method.syncs:
+        yield from (law_meta, law_no_waiting)
+    if method.sentinel and depth(method) == 1:
+        yield law_sentinel
+    if method.units == "gradient" and not method.sentinel:
+        yield law_linear_gradient
+    if method.units == "contribution" and not method.sentinel:
+        yield law_linear_contribution
+    if method.units == "importance" and not method.sentinel:
+        yield law_planted
+    if method.complete:
+        yield law_complete
+    yield from common.laws_of(method)
+
+
+# -- the output --
+
+
+def law_output(method: Method) -> None:
+    """The attribution has the input's shape (or one channel), is float32 on its device, and is finite."""
+    made = limited(method, SMALL)
+    for inputs in (images(3), images(1)):
+        work = explicand(seeded(General), inputs)
+        maps = made(work)  # checks shape, type and device
+        if not bool(maps.isfinite().all()):
+            raise LawBroken("the attribution has NaN or infinite values: look for a division by zero")
+    if method.units not in ("", "gradient", "contribution", "importance"):
+        raise LawBroken(f"units are {method.units!r}, expected gradient, contribution or importance")
+    if method.units == "importance" and maps.shape[1] != 1:
+        raise LawBroken(f"importance is one score for each feature, (N, 1, *F), got {tuple(maps.shape)}")
+
+
+def law_own_tensor(method: Method) -> None:
+    """The attribution is a tensor of its own: changing it changes neither the inputs nor a second attribution."""
+    made, work = limited(method, SMALL), explicand(seeded(General))
+    inputs, maps = work.inputs.clone(), made(work)
+    expected = maps.clone()
+    maps.fill_(7.0)
+    if not torch.equal(work.inputs, inputs):
+        raise LawBroken("the attribution shares memory with the inputs, or they were changed: return a clone")
+    same(made(work), expected, "after writing into an attribution a second one differs: return a clone")
+
+
+# -- the same answer always --
+
+
+def law_deterministic(method: Method) -> None:
+    """Two fresh calls with one seed agree."""
+    made = limited(method, SMALL)
+    first, second = (made(explicand(seeded(General))) for _ in range(2))
+    same(first, second, "two calls with the same seed differ: draw with batch.normal, batch.uniform or a design", 1e-6)
+
+
+def law_seed(method: Method) -> None:
+    """Another seed gives another attribution."""
+    made = limited(method, SMALL)
+    first, second = (reseeded(made, seed)(explicand(seeded(General))) for seed in (0, 1))
+    if difference(first, second) < 1e-4:
+        raise LawBroken("seeds 0 and 1 give the same attribution: the field seed does nothing")
+
+
+def law_copies(method: Method) -> None:
+    """In perturbed copies of an input draws and designs are fresh, with common draws they are those of the original."""
+    made, work = limited(method, SMALL), explicand(seeded(General), images(2), batch_size=8)
+    original = made(work)
+    for batch in work.batches(2):
+        fresh, common = (made(batch.copies(batch.inputs, common_draws=held)) for held in (False, True))
+        same(common, batch.of_rows(original), "a copy with common draws differs from the original")
+        if difference(fresh[0], fresh[1]) < 1e-4:
+            raise LawBroken("two copies of one input have the same draws: a design must come from explicand.design")
+
+
+def law_batch_size(method: Method) -> None:
+    """The number of inputs in one call of the model does not matter."""
+    made = limited(method, SMALL)
+    expected = made(explicand(seeded(General), batch_size=3))
+    for size in (1, 2, 7, 64):
+        maps = made(explicand(seeded(General), batch_size=size))
+        same(maps, expected, f"batches of {size} and of 3 inputs give different attributions")
+
+
+def law_order(method: Method) -> None:
+    """The order of the samples does not matter."""
+    made, inputs = limited(method, SMALL), images(4)
+    expected = made(explicand(seeded(General), inputs))
+    turned = made(explicand(seeded(General), inputs.flip(0), ids=names(4)[::-1], target=[3, 2, 1, 0]))
+    same(turned.flip(0), expected, "in reverse order the samples get other attributions")
+
+
+def law_neighbors(method: Method) -> None:
+    """A sample alone and beside very different samples gets the same attribution."""
+    made, inputs = limited(method, SMALL), images(3)
+    inputs[1:] *= 10
+    beside = made(explicand(seeded(General), inputs))
+    alone = made(explicand(seeded(General), inputs[:1]))
+    same(
+        beside[:1], alone, "beside other samples a sample gets another attribution: something is scaled over the batch"
+    )
+
+
+def law_layout(method: Method) -> None:
+    """Inputs may be strided in memory, as those of perturbed copies are."""
+    made, work = limited(method, SMALL), explicand(seeded(General))
+    expected = made(work)
+    wide = torch.stack((work.inputs, work.inputs), -1)[..., 0]
+    turned = work.inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    for strided in (wide, turned):
+        maps = made(Explicand(work.classifier, strided, work.target, work.ids))
+        same(maps, expected, "with strided inputs the attribution differs")
+
+
+# -- what stays as it was --
+
+
+def law_untouched(method: Method) -> None:
+    """Weights, buffers, modes, hooks, gradients and the global random states stay as they were."""
+    made, module = limited(method, SMALL), _used_model()
+    inputs = images(3)
+    expected = inputs.clone()
+    with untouched(module):
+        made(explicand(module, inputs))
+    if not torch.equal(inputs, expected):
+        raise LawBroken("it changed the user's images")
+
+
+def law_exception(method: Method) -> None:
+    """The model stays as it was when it fails in the middle, and works afterwards."""
+    made, module = limited(method, SMALL), Counting(_used_model())
+    work = explicand(module, batch_size=1)
+    module.calls = 0
+    expected, calls = made(work), module.calls
+    for fail_at in {1, calls // 2 + 1, calls}:
+        work = explicand(module, batch_size=1)
+        module.calls, module.fail_at = 0, fail_at
+        with untouched(module):
+            _try(made, work)
+        module.fail_at = None
+        same(made(explicand(module, batch_size=1)), expected, "after a model that failed the attribution differs")
+
+
+def _try(method: Method, work: object) -> None:
+    try:
+        method(work)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        if "as a test" not in str(error):
+            raise
+
+
+def _used_model() -> nn.Module:
+    """A model in the middle of training: some gradients, frozen weights and a hook of the user's."""
+    module = seeded(General)
+    first, norm, frozen = module.get_parameter("0.weight"), module.get_submodule("1"), module.get_parameter("4.weight")
+    first.grad = torch.ones_like(first)
+    frozen.requires_grad_(False)
+    norm.register_forward_hook(lambda *_: None)
+    return module
+
+
+# -- where it runs --
+
+
+def law_meta(method: Method) -> None:
+    """It runs end to end on the meta device, where no value can be read."""
+    made, inputs = limited(method, SMALL), images(3)
+    work = explicand(seeded(General), inputs.to("meta"), device="meta")
+    try:
+        maps = made(work)
+    except Exception as error:
+        raise LawBroken(f"on the meta device it raises {type(error).__name__}: {error}") from error
+    if maps.device.type != "meta":
+        raise LawBroken(f"for inputs on the meta device the attribution is on {maps.device}")
+
+
+def law_no_waiting(method: Method) -> None:
+    """It never makes the device wait for the host."""
+    made, work = limited(method, SMALL), explicand(seeded(General))
+    with no_waiting():
+        made(work)
+
+
+def law_absent(method: Method) -> None:
+    """Values of absent features change nothing where the model ignores them."""
+    made, inputs, present = limited(method, SMALL), images(3), partly_present()
+    module = Ignoring(seeded(General), present)
+    shown = present.expand(3, -1, -1)
+    other = torch.where(present, inputs, 5 * images(3, seed=1) - 2)
+    first, second = (made(explicand(module, values, present=shown)) for values in (inputs, other))
+    same(first * present, second * present, "values of absent features change the scores of present ones")
+
+
+# -- what the numbers mean --
+
+
+def law_linear_gradient(method: Method) -> None:
+    """On a linear model a gradient is its weights."""
+    made, inputs, module = limited(method, SMALL), images(3), seeded(lambda: Linear(3 * SIDE**2))
+    work = explicand(module, inputs)
+    same(made(work), module.gradient(work.target, inputs.shape[1:]), "on a linear model it is not the weights")
+
+
+def law_linear_contribution(method: Method) -> None:
+    """On a linear model a contribution is the weight times the way from the baseline."""
+    made, inputs, module = limited(method, SMALL), images(3), seeded(lambda: Linear(3 * SIDE**2))
+    work = explicand(module, inputs)
+    baseline = work.removal(getattr(method, "removal", "zero")).values
+    expected = module.gradient(work.target, inputs.shape[1:]) * (inputs - baseline)
+    maps = made(work)
+    if maps.shape[1] == 1:
+        expected = expected.sum(1, keepdim=True)
+    same(maps, expected, "on a linear model it is not w (x - baseline)")
+
+
+def law_planted(method: Method) -> None:
+    """On a model that sees bright pixels alone, importance has its maximum and its mass where they are."""
+    made = limited(method, FAIR)
+    side, patch, near = 24, 6, 3
+    inputs, mask = bright_images(3, side, patch)
+    maps = made(explicand(Bright(), inputs, target=0))[:, 0]
+    around = nn.functional.max_pool2d(mask[:, None].float(), 2 * near + 1, 1, near)[:, 0] > 0
+    tops = maps.flatten(1).argmax(1)
+    if not bool(around.flatten(1).gather(1, tops[:, None]).all()):
+        raise LawBroken("the highest score does not lie on the only pixels that the model sees")
+    inside, outside = ((maps * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (mask, ~mask))
+    if not bool((inside > outside).all()):
+        raise LawBroken("the mean score of the only pixels that the model sees is not above that of the others")
+
+
+def law_sentinel(method: Method) -> None:
+    """A sentinel knows nothing of the model."""
+    made = limited(method, SMALL)
+    first, second = (made(explicand(module)) for module in (seeded(General), seeded(Smooth)))
+    same(first, second, "a sentinel gives different maps for two models")
+
+
+def law_complete(method: Method) -> None:
+    """On a smooth model the attribution sums to f(x) - f(baseline)."""
+    made, work = limited(method, FAIR), explicand(seeded(Smooth))
+    change = work.clean.logit - work.removed(getattr(method, "removal", "zero")).logit
+    total = work.features(made(work)).flatten(1).sum(1)
+    same(total, change, "the sum is not f(x) - f(baseline)", 1e-3)
+
+
+def law_hooks(method: Method) -> None:
+    """A rectifier as a module, as an in-place module and as a function give the same attribution."""
+    made = limited(method, SMALL)
+    modules = {kind: seeded(partial(Rectified, kind)) for kind in ("module", "in place", "function")}
+    maps = {kind: made(explicand(module)) for kind, module in modules.items()}
+    for kind in ("in place", "function"):
+        same(maps[kind], maps["module"], f"a rectifier as {kind} and as a module give different attributions")
+
+
+# -- what it costs --
+
+
+def law_counted(method: Method) -> None:
+    """Every evaluation of the model is counted, once, and no call takes more inputs than it may."""
+    made, module = limited(method, SMALL), Counting(seeded(General))
+    work = explicand(module)
+    made(work)  # the model's layers are looked up once, which is not counted
+    second = work.classifier.explicand(images(3, seed=1), [0, 1, 2], names(3))
+    before, forwards, backwards = second.cost, module.forwards, module.backwards
+    made(second)
+    counted = [3 * (now - then) for now, then in zip(second.cost[:2], before[:2], strict=True)]
+    real = [module.forwards - forwards, module.backwards - backwards]
+    if [round(value) for value in counted] != real:
+        raise LawBroken(f"it counted {counted} forwards and backwards, the model ran {real}")
+    if module.largest > 4:
+        raise LawBroken(f"it ran {module.largest} inputs at once in batches of 4")
+
+
+def law_memory(method: Method) -> None:
+    """The number of input-sized tensors alive at once does not grow with the number of draws."""
+    count, side, batch_size = 2, 22, 2
+    peaks = []
+    for draws in (4, 16):
+        made = changed(limited(method, SMALL), samples=draws, steps=draws, designs=draws)
+        work = explicand(seeded(lambda: Smooth(side)), images(count, side), batch_size=batch_size)
+        with Planes((side, side)) as planes:
+            made(work)
+        peaks.append(planes.largest)
+    allowed = 3 * depth(method) * (4 * count + 6 * batch_size)
+    if peaks[1] > peaks[0] or peaks[1] > allowed:
+        raise LawBroken(
+            f"with 4 and 16 draws {peaks[0]} and {peaks[1]} planes (H, W) were alive at once, expected equal numbers "
+            f"of at most {allowed}: work batch by batch"
+        )
