@@ -1,0 +1,169 @@
+"""The command `xaieval`: runs and sweeps through Hydra, and verbs.
+
+A first argument without `=` or `-` is a verb; everything else composes a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from xaieval.sentences import explain
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    arguments = sys.argv[1:]
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through: they are put into words here
+    _find_own_modules()
+    try:
+        if arguments and arguments[0][0] not in "-+~" and "=" not in arguments[0]:
+            from xaieval.verbs import run_verb
+
+            run_verb(arguments[0], arguments[1:])
+        else:
+            _compose_and_run()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The finished cells are kept: the same command goes on from there.")
+    except Exception as error:
+        if full or not _expected(error):
+            raise
+        sys.exit(_worded(error, arguments))
+
+
+def _compose_and_run() -> None:
+    from xaieval.sweep import JointLeaderboard
+
+    try:
+        hydra.main(config_path="pkg://xaieval.conf", config_name="config", version_base="1.3")(job)()
+    finally:
+        JointLeaderboard.finish()
+
+
+def _find_own_modules() -> None:
+    """Let `my.Mine` be found in the working directory, here and in the workers of launchers."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    known = os.environ.get("PYTHONPATH", "")
+    if here not in known.split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, known)))
+
+
+def _expected(error: Exception) -> bool:
+    """Whether an error says in its own words what is wrong, so that nobody needs the lines of code that led to it."""
+    return isinstance(
+        error, ValueError | TypeError | RuntimeError | OSError | ImportError | HydraException | OmegaConfBaseException
+    )
+
+
+def _worded(error: Exception, arguments: Sequence[str]) -> str:
+    hint = "(HYDRA_FULL_ERROR=1 shows where it was raised)"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return f"xaieval: {explain(error, arguments)} {hint}"
+    return f"xaieval: {error or type(error).__name__} {hint}"
+
+
+def job(config: DictConfig) -> None:
+    """One job: every chosen method and metric on every chosen dataset with every chosen model.
+
+    Raises:
+        CellError: Some cells failed, after all others are finished.
+    """
+    from xaieval.benchmark import check_cells
+    from xaieval.results import report, write_rows
+
+    context = HydraConfig.get()
+    sweeping = context.mode == RunMode.MULTIRUN
+    if Path(context.runtime.cwd).is_dir():
+        os.chdir(context.runtime.cwd)  # a worker may have started elsewhere, and paths are relative to the command
+    folder = Path(context.runtime.output_dir)
+    try:
+        rows = _rows(config, context)
+        write_rows(rows, folder)
+        if not sweeping:
+            report(rows, _short(folder))
+        check_cells(rows)
+    except Exception as error:
+        if sweeping:  # Hydra tells of the first job that failed only
+            log.error("job %s: %s", context.job.num, error)
+        raise
+
+
+def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
+    """The rows of all cells of a configuration."""
+    from xaieval.benchmark import Benchmark
+    from xaieval.config import components, load, plain
+    from xaieval.plan import shard_of
+    from xaieval.settings import Settings
+    from xaieval.store import Store
+
+    _choose_device(config)
+    values = plain(config)
+    settings = Settings.of(values)
+    parts = {group: components(values, group) for group in ("method", "metric", "dataset", "model")}
+    store = None if settings.store is None else Store(settings.store, settings.gigabytes)
+    found = []
+    for classifier in parts["model"].values():
+        for dataset in parts["dataset"].values():
+            samples = load(dataset, classifier)
+            benchmark = Benchmark(
+                classifier,
+                parts["method"],
+                parts["metric"],
+                dataset.name,
+                target=settings.target,
+                store=store,
+                seed=settings.seed,
+                config_hash=_hash(values),
+                progress=_progress(context),
+            )
+            found.append(
+                benchmark.run(samples, shard_of(min(len(samples), settings.limit or len(samples)), settings.shard))
+            )
+    return pd.concat([outcome.rows for outcome in found], ignore_index=True)
+
+
+def _choose_device(config: DictConfig) -> None:
+    if "device" in config and config.device is None:
+        import torch
+
+        config.device = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _progress(context: Any) -> Any:
+    from xaieval.progress import Progress
+
+    alone = context.runtime.choices.get("hydra/launcher", "basic") == "basic"
+    label = f"#{context.job.num}" if context.mode == RunMode.MULTIRUN else ""
+    return Progress(label=label, plain=not alone)
+
+
+def _hash(values: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=20).hexdigest()
+
+
+def _short(folder: Path) -> Path:
+    """The folder relative to the working directory, where it lies below."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+if __name__ == "__main__":
+    main()

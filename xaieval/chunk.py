@@ -1,0 +1,256 @@
+"""One chunk of samples at work: loaded and kept maps, shared scores, errors, costs, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaieval.classifier import Classifier
+from xaieval.component import Method
+from xaieval.cost import Cost, Ledger
+from xaieval.datasets.base import Sample
+from xaieval.explicand import Explicand
+from xaieval.plan import Keys, Part, Subject
+from xaieval.progress import Progress
+from xaieval.store import Store
+
+NOT_FINITE = (
+    "the map holds NaN or infinite scores, expected a finite score for each feature: look for a division by zero"
+)
+
+COST = "cost of "
+"""Before the name of a shared score: its forwards, backwards and seconds for one sample."""
+
+
+@dataclass
+class Map:
+    """A method's attribution of a chunk, or why there is none.
+
+    Attributes:
+        attribution: `(N, C, *F)` or `(N, 1, *F)`; None where the method failed.
+        units: Of its numbers.
+        errors: For each sample, what is wrong with its part.
+        alone: What making it would cost alone, for all samples.
+        paid: What this run spent on it.
+    """
+
+    attribution: Tensor | None
+    units: str | None
+    errors: list[str | None]
+    alone: Cost | None = None
+    paid: Cost = Cost()
+
+
+@dataclass
+class Scored:
+    """A metric's values of a chunk.
+
+    Attributes:
+        metric: The metric.
+        ledger: What it cost; None where there was nothing to score.
+        values: `(N,)`, NaN where undefined; None where the metric failed.
+        reasons: Where it is undefined and why, `(N,)` each.
+        error: Why it failed.
+    """
+
+    metric: Part
+    ledger: Ledger | None = None
+    values: Tensor | None = None
+    reasons: dict[str, Tensor] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Work:
+    """The samples of a chunk bound to the model, with what the store knows of them.
+
+    Args:
+        classifier: The model.
+        subjects: What is known of the samples.
+        samples: The samples themselves.
+        target: `predicted` or `label`.
+        keys: Where things are kept.
+        store: In which store; None: in none.
+        progress: Told what is going on.
+
+    Raises:
+        ValueError: A sample cannot be explained, such as one with a label that is none of the model's classes.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        subjects: Sequence[Subject],
+        samples: Sequence[Sample],
+        target: str,
+        keys: Keys,
+        store: Store | None,
+        progress: Progress,
+    ) -> None:
+        self.subjects = subjects
+        self._keys = keys
+        self._store = store
+        self._progress = progress
+        self._target = target
+        known = self._known()
+        self.explicand = self._bind(classifier, samples, known)
+        self._paid = Cost(*(float(count) for count in (self.explicand.meter.forwards, self.explicand.meter.backwards)))
+        for name, (values, cost) in known.items():
+            self.explicand.preload(name, values, cost)
+        self._kept = set(known)
+        progress.watch(self.explicand.meter)
+
+    # -- what the samples share --------------------------------------------------------------------------------------
+
+    def _known(self) -> dict[str, tuple[Tensor, Cost]]:
+        """Shared scores `(N, ..., 3)` that the store has of all the samples, with the cost of making them."""
+        tables = [self._scalars(subject) for subject in self.subjects]
+        self._tables = [table for table in tables if table is not None]
+        if len(self._tables) < len(tables):
+            return {}
+        names = set.intersection(*(set(table) for table in self._tables))
+        found = {}
+        for name in sorted(names):
+            if f"{COST}{name}" in names:
+                costs = torch.stack([table[f"{COST}{name}"] for table in self._tables]).sum(0)
+                found[name] = (torch.stack([table[name] for table in self._tables]), Cost(*costs.tolist()))
+        return found
+
+    def _scalars(self, subject: Subject) -> dict[str, Tensor] | None:
+        key = self._keys.scores(subject)
+        return self._store.scalars(key) if self._store is not None and key is not None else None
+
+    def _bind(self, classifier: Classifier, samples: Sequence[Sample], known: Mapping[str, Any]) -> Explicand:
+        masks = [sample.mask for sample in samples if sample.mask is not None]
+        target: Tensor | None = None
+        if known:
+            target = torch.stack([table["target"] for table in self._tables])
+            classifier.classes = classifier.classes or int(self._tables[0]["classes"])  # no call to find it out again
+        elif self._target == "label":
+            target = torch.tensor([subject.label for subject in self.subjects])
+        return classifier.explicand(
+            torch.stack([sample.image for sample in samples]),
+            target,
+            [subject.id for subject in self.subjects],
+            mask=torch.stack(masks) if masks else None,
+        )
+
+    def keep_scores(self) -> None:
+        """Keep the scores that later runs may ask for again, where new ones were made."""
+        shared = self.explicand.shared_scores()
+        if self._store is None or not set(shared) - self._kept:
+            return
+        host = {
+            name: (values.cpu(), torch.tensor(cost.per(len(self.subjects)))) for name, (values, cost) in shared.items()
+        }
+        classes = torch.tensor(self.explicand.classifier.classes)
+        targets = self.explicand.target.cpu()
+        for row, subject in enumerate(self.subjects):
+            key = self._keys.scores(subject)
+            if key is not None:
+                table = {"target": targets[row], "classes": classes}
+                for name, (values, cost) in host.items():
+                    table |= {name: values[row], f"{COST}{name}": cost}
+                self._store.write_scalars(key, table)
+        self._kept = set(shared)
+
+    # -- maps --------------------------------------------------------------------------------------------------------
+
+    def explain(self, method: Part) -> Map:
+        """The map of a method, from the store or computed and kept."""
+        with self._progress.step(("explain", method.name), len(self.subjects)):
+            return self._loaded(method) or self._explained(method)
+
+    def _loaded(self, method: Part) -> Map | None:
+        maps, cost, units = [], Cost(), ""
+        for subject in self.subjects:
+            key = self._keys.attribution(subject, method)
+            found = self._store.attribution(key) if self._store is not None and key is not None else None
+            if found is None:
+                return None
+            tensor, metadata = found
+            maps.append(tensor)
+            units = metadata["units"]
+            cost = cost.plus(Cost(*(float(metadata[name]) for name in Cost._fields)))
+        attribution = torch.stack(maps).to(self.explicand.device)
+        self.explicand.remember(attribution, units, cost)
+        return Map(attribution, units, [None] * len(maps), cost)
+
+    def _explained(self, method: Part) -> Map:
+        paid, self._paid = self._paid, Cost()  # binding the samples is paid for by the first method
+        with self.explicand.meter.ledger() as ledger:
+            try:
+                attribution = method.component(self.explicand)
+                units = method.component.units or self.explicand.units_of(attribution)
+            except Exception as error:  # whatever a stranger's method raises
+                self._wait()
+                return Map(None, None, [sentence(error)] * len(self.subjects), paid=paid.plus(ledger.paid))
+        finite = attribution.flatten(1).isfinite().all(1).tolist()  # waits for the device, so the seconds are known
+        errors = [None if good else NOT_FINITE for good in finite]
+        made = Map(attribution, units, errors, ledger.standalone, paid.plus(ledger.paid))
+        self._keep(method, made)
+        return made
+
+    def _keep(self, method: Part, made: Map) -> None:
+        if self._store is None or made.attribution is None or made.alone is None:
+            return
+        one = made.alone.per(len(self.subjects))
+        metadata = {"units": str(made.units), **{name: repr(value) for name, value in one._asdict().items()}}
+        host = made.attribution.cpu()
+        for row, subject in enumerate(self.subjects):
+            key = self._keys.attribution(subject, method)
+            if key is not None and made.errors[row] is None:
+                self._store.write_attribution(key, host[row], metadata)
+
+    # -- scores ------------------------------------------------------------------------------------------------------
+
+    def score(self, method: Part, metrics: Sequence[Part], made: Map) -> list[Scored]:
+        """The values and reasons of each metric, on the host."""
+        scored = []
+        for metric in metrics:
+            with self._progress.step(("score", metric.name, method.name), len(self.subjects)):
+                scored.append(self._scored(method.component, metric, made))
+        values = _on_host([one.values for one in scored if one.values is not None])
+        reasons = _on_host([where for one in scored for where in one.reasons.values()])
+        for one in scored:
+            if one.values is not None:
+                one.values = next(values)
+            one.reasons = {reason: next(reasons) for reason in one.reasons}
+        return scored
+
+    def _scored(self, method: Method, metric: Part, made: Map) -> Scored:
+        if made.attribution is None:
+            return Scored(metric)
+        with self.explicand.meter.ledger() as ledger:
+            try:
+                values, reasons = metric.component.evaluate(self.explicand, made.attribution, method, made.units)
+                _check_values(metric.name, values, len(self.subjects))
+            except Exception as error:  # whatever a stranger's metric raises
+                self._wait()
+                return Scored(metric, ledger, error=sentence(error))
+        return Scored(metric, ledger, values.double(), reasons)
+
+    def _wait(self) -> None:
+        """Until the device is done, so that seconds are known; the transfers of results do it otherwise."""
+        if self.explicand.device.type == "cuda":
+            torch.cuda.synchronize(self.explicand.device)
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line: its class and what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _on_host(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The tensors `(N,)` on the CPU, in one transfer."""
+    return iter(torch.stack(list(tensors)).cpu() if tensors else ())
+
+
+def _check_values(name: str, values: Any, count: int) -> None:
+    if not isinstance(values, Tensor) or tuple(values.shape) != (count,):
+        came = f"a tensor {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise ValueError(f"metric {name} returned {came}, expected one value for each sample, a tensor ({count},)")

@@ -1,0 +1,226 @@
+"""From composed configuration to components: what a YAML names is found, checked and built here, and nowhere else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+
+from xaieval.classifier import Classifier
+from xaieval.component import Method, Metric
+from xaieval.datasets.base import Dataset, Sample
+from xaieval.models.loading import suggest
+
+KINDS: dict[str, type] = {"metric": Metric, "dataset": Dataset, "model": Classifier}
+GROUPS = ("method", "metric", "model", "dataset", "removal", "experiment")
+
+
+class ConfigError(ValueError):
+    """What is wrong with a configuration, in a sentence."""
+
+
+def names(group: str) -> list[str]:
+    """What can be chosen in a group: the stems of its YAML files."""
+    folder = files("xaieval.conf") / group
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, interpolations resolved.
+
+    Raises:
+        ConfigError: A value that has to be given is missing, or an interpolation leads nowhere.
+    """
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} has no default: add {error.full_key}=VALUE") from error
+    except InterpolationKeyError as error:
+        raise ConfigError(f"{error.full_key} refers to a value that does not exist: {error}") from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def components(config: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """The components chosen in a group, by name: `{"sobol": Sobol(...)}`.
+
+    Args:
+        config: Plain values, see `plain`.
+        group: method, metric, model or dataset.
+
+    Raises:
+        ConfigError: Nothing is chosen, or a component cannot be built.
+    """
+    nodes = {name: node for name, node in (config.get(group) or {}).items() if isinstance(node, Mapping)}
+    if not nodes:
+        raise ConfigError(f"no {group} is chosen: add {group}=NAME, one of {', '.join(names(group))}")
+    return {name: component(group, node, f"{group}.{name}") for name, node in nodes.items()}
+
+
+def component(group: str, node: Any, path: str) -> Any:
+    """The component of a group that a node describes.
+
+    Args:
+        group: method, metric, model or dataset.
+        node: A mapping with `_target_` and parameters.
+        path: Where the node stands, for errors.
+
+    Raises:
+        ConfigError: It cannot be built, or is nothing of this group.
+    """
+    if "_target_" not in node:
+        raise ConfigError(f"{path} has no _target_: give the class or function, such as {path}._target_=my_module.Mine")
+    built = build(node, path, later=group == "method")
+    if group == "method":
+        return _method(built, path)
+    kind = KINDS[group]
+    if not isinstance(built, kind):
+        raise ConfigError(
+            f"{path}: {node['_target_']} gives a {type(built).__name__}, expected a {kind.__module__}.{kind.__name__}"
+        )
+    return built
+
+
+def load(dataset: Dataset, classifier: Classifier) -> Sequence[Sample]:
+    """The samples of a dataset as a model takes them.
+
+    Raises:
+        ConfigError: The model does not say how a picture becomes an input.
+        DatasetError: The dataset cannot be read.
+    """
+    if classifier.preprocess is None:
+        raise ConfigError(
+            f"the model {classifier.name} does not say how a picture becomes an input, so it cannot read "
+            f"{dataset.name}: give Classifier(preprocess=Preprocess(resize, crop))"
+        )
+    return dataset.load(classifier.preprocess)
+
+
+def _method(built: Any, path: str) -> Method:
+    if isinstance(built, Method):
+        return built
+    from xaieval.adapters import as_method  # only strangers need it: it imports Captum
+
+    try:
+        return as_method(built)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def default(group: str, name: str) -> Any:
+    """The component that a YAML of the package describes, with its defaults.
+
+    Raises:
+        ConfigError: The group has no such YAML.
+    """
+    known = names(group)
+    if name not in known:
+        raise ConfigError(f"there is no {group} {name!r}{suggest(name, known)}; there are {', '.join(known)}")
+    root: Any = OmegaConf.load(str(files("xaieval.conf") / "config.yaml"))
+    for key in ("defaults", "hydra"):
+        del root[key]
+    chosen = OmegaConf.load(str(files("xaieval.conf") / group / f"{name}.yaml"))
+    config = OmegaConf.merge(root, {"removal": "zero", group: chosen})
+    assert isinstance(config, DictConfig)
+    return components(plain(config), group)[name]
+
+
+def build(node: Any, path: str, later: bool = False) -> Any:
+    """What a node describes: mappings with `_target_` are called with their parameters, lists become tuples.
+
+    Args:
+        node: Plain values.
+        path: Where the node stands, for errors.
+        later: A function, or a class that is no component, which lacks arguments is not called but waits for them.
+
+    Raises:
+        ConfigError: A target that cannot be imported, a parameter that does not exist, or one that is refused.
+    """
+    if isinstance(node, list | tuple):
+        return tuple(build(entry, f"{path}[{index}]") for index, entry in enumerate(node))
+    if not isinstance(node, Mapping):
+        return node
+    values = {name: _field(name, value, path) for name, value in node.items() if not name.startswith("_")}
+    if "_target_" not in node:
+        return values
+    target = _located(str(node["_target_"]), path)
+    if not (later and hasattr(target, "attribute")):  # a class of Captum has more options than its constructor
+        _check_parameters(target, values, path)
+    arguments = build(node.get("_args_", ()), path)
+    if node.get("_partial_", later and _waits(target, arguments, values)):
+        return partial(target, *arguments, **values)
+    return _called(target, arguments, values, path)
+
+
+def _field(name: str, value: Any, path: str) -> Any:
+    """What a parameter's node describes; a wrapped `method` may be anything that is a method."""
+    if name == "method" and isinstance(value, Mapping) and "_target_" in value:
+        return component("method", value, f"{path}.{name}")
+    return build(value, f"{path}.{name}")
+
+
+def _located(name: str, path: str) -> Any:
+    try:
+        return get_object(name)
+    except Exception as error:  # whatever the imported file raises
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+        raise ConfigError(
+            f"{path}._target_={name} cannot be imported ({type(error).__name__}: {reason}): expected module.Class; the "
+            "module has to lie in the working directory, on PYTHONPATH, or be installed"
+        ) from error
+
+
+def _check_parameters(target: Any, values: Mapping[str, Any], path: str) -> None:
+    known = _parameters(target)
+    if known is None or any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in values:
+        if name not in known:
+            raise ConfigError(unknown_parameter(f"{path}.{name}", list(known)))
+
+
+def unknown_parameter(path: str, known: Sequence[str]) -> str:
+    """The sentence for a parameter `group.name.parameter` that does not exist."""
+    owner, _, name = path.rpartition(".")
+    has = f"it has {', '.join(known)}" if known else "it has none"
+    return f"{path}: {owner} has no parameter {name!r}{suggest(name, known)}; {has}"
+
+
+def parameters(target: str) -> list[str]:
+    """Names of the parameters of what a `_target_` names."""
+    return list(_parameters(_located(target, target)) or ())
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):  # built in, without a signature
+        return None
+
+
+def _waits(target: Any, arguments: Iterable[Any], values: Mapping[str, Any]) -> bool:
+    """Whether a function or a foreign class wants more than the configuration gives: the model and inputs, later."""
+    if isinstance(target, type) and issubclass(target, Method):
+        return False
+    try:
+        inspect.signature(target).bind(*arguments, **values)
+    except TypeError:
+        return True
+    except ValueError:
+        return False
+    return False
+
+
+def _called(target: Any, arguments: Iterable[Any], values: Mapping[str, Any], path: str) -> Any:
+    try:
+        return target(*arguments, **values)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error

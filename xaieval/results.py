@@ -1,0 +1,61 @@
+"""What a run leaves: rows and leaderboards in files, and what it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xaieval import leaderboard
+from xaieval.leaderboard import Differences, Leaderboard
+from xaieval.rows import SCHEMA, one_per_key, to_frame
+
+ROWS = "rows.parquet"
+
+
+def write_rows(rows: pd.DataFrame, folder: Path) -> None:
+    """The rows of a run, one for each requested cell, as Parquet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{ROWS}.tmp"
+    columns = [_column(rows[field.name], field.type) for field in SCHEMA]
+    pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+    temporary.replace(folder / ROWS)
+
+
+def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
+    """A column of the frame; NaN is a score in its own right, in other columns it is nothing."""
+    return pa.array(values.to_numpy(), kind, from_pandas=not pa.types.is_floating(kind))
+
+
+def read_rows(files: list[Path]) -> pd.DataFrame:
+    """The rows of several runs together, one for each cell."""
+    tables = [pq.read_table(file).cast(SCHEMA) for file in files]
+    return one_per_key(to_frame(pa.concat_tables([SCHEMA.empty_table(), *tables])))
+
+
+def write_tables(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    """The leaderboards of the rows, and the differences to sentinels, as Markdown and CSV."""
+    written = []
+    boards: dict[str, Sequence[Leaderboard | Differences]] = {
+        "leaderboard": leaderboard.leaderboards(rows),
+        "differences": leaderboard.differences(rows),
+    }
+    for name, tables in boards.items():
+        if tables:
+            (folder / f"{name}.md").write_text("\n".join(table.markdown() for table in tables))
+            (folder / f"{name}.csv").write_text(leaderboard.csv(tables))
+            written += [folder / f"{name}.md", folder / f"{name}.csv"]
+    return written
+
+
+def report(rows: pd.DataFrame, folder: Path) -> None:
+    """Print the leaderboards of the rows, write them beside the rows, and say where."""
+    if rows.empty:
+        print("No cells: this part of the dataset holds no samples.")  # noqa: T201
+        return
+    written = [folder / ROWS, *write_tables(rows, folder)]
+    leaderboard.show(leaderboard.leaderboards(rows))
+    print(f"In {folder}: {', '.join(file.name for file in written)}")  # noqa: T201

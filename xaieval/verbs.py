@@ -1,0 +1,125 @@
+"""The verbs of the command: everything that is not a run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from xaieval.config import GROUPS, ConfigError, default, names
+from xaieval.models.loading import suggest
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> None:
+    """Run a verb with its arguments.
+
+    Raises:
+        ConfigError: There is no such verb, or it takes other arguments.
+    """
+    if verb not in VERBS:
+        hint = suggest(verb, VERBS)
+        raise ConfigError(
+            f"there is no verb {verb!r}{hint}; there are {', '.join(VERBS)}, and KEY=VALUE composes a run, such as "
+            "method=sobol"
+        )
+    VERBS[verb](arguments)
+
+
+def list_parts(arguments: Sequence[str]) -> None:
+    """`list [GROUP ...]`: what can be composed, a line each.
+
+    Raises:
+        ConfigError: There is no such group.
+    """
+    for group in arguments or GROUPS:
+        if group not in GROUPS:
+            raise ConfigError(f"there is no group {group!r}{suggest(group, GROUPS)}; there are {', '.join(GROUPS)}")
+        _print(f"{group}:" if len(arguments) != 1 else "")
+        width = max(map(len, names(group)))
+        for name in names(group):
+            _print(f"  {name:{width}}  {_about(group, name)}")
+
+
+def _about(group: str, name: str) -> str:
+    """Units or direction, and the first sentence of what a YAML names."""
+    text = (files("xaieval.conf") / group / f"{name}.yaml").read_text()
+    if group in ("removal", "experiment"):
+        comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
+        return comments[0] if comments else ""
+    node: Any = OmegaConf.to_container(OmegaConf.create(text))
+    target = get_object(str(node[name]["_target_"]))
+    return f"{_kind(group, name)}{_sentence(target.__doc__ or '')}"
+
+
+def _kind(group: str, name: str) -> str:
+    if group == "method":
+        method = default("method", name)
+        return f"{'sentinel' if method.sentinel else method.units:12}  "
+    if group == "metric":
+        metric = default("metric", name)
+        return f"{'↑' if metric.higher_is_better else '↓'} {metric.category:12}  "
+    return ""
+
+
+def _sentence(text: str) -> str:
+    """The first sentence, on one line."""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s+(?=[A-Z`])", paragraph)[0]
+
+
+def check(arguments: Sequence[str]) -> None:
+    """`check MODULE:METHOD`: the laws on a method.
+
+    Raises:
+        ConfigError: Other arguments.
+    """
+    if len(arguments) != 1:
+        raise ConfigError("check takes one method, as in `xaieval check my_module:MyMethod`")
+    raise NotImplementedError
+
+
+def leaderboard(arguments: Sequence[str]) -> None:
+    """`leaderboard [KEY=VALUE ...] [--differences]`: the table of everything that a store holds.
+
+    Raises:
+        ConfigError: An unknown flag, or no store at this place.
+    """
+    from pathlib import Path
+
+    from xaieval import leaderboard as boards
+    from xaieval.store import Store
+
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    if set(flags) - {"--differences"}:
+        raise ConfigError(f"leaderboard knows the flag --differences, got {' '.join(flags)}")
+    config = _composed([argument for argument in arguments if argument not in flags])
+    path = Path(str(config["store"]["path"]))
+    if not (path / "parts").is_dir():
+        raise ConfigError(f"there is no store at {path}: run something first, or name another with store.path=DIR")
+    rows = Store(path).rows()
+    boards.show(boards.leaderboards(rows))
+    if flags:
+        boards.show(boards.differences(rows))
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("xaieval.conf", version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+    from xaieval.config import plain
+
+    return plain(config)
+
+
+def _print(line: str) -> None:
+    if line:
+        sys.stdout.write(f"{line.rstrip()}\n")
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {"list": list_parts, "check": check, "leaderboard": leaderboard}
