@@ -97,7 +97,7 @@ class Classifier:
         return location, scale
 
     def _constants(self, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-        location, scale = (torch.tensor(tuple(v), device=self.device)[:, None, None] for v in (mean, std))
+        location, scale = (torch.tensor(tuple(v), dtype=torch.float32, device=self.device)[:, None, None] for v in (mean, std))
         return location, 1 / scale
 
     def explicand(
@@ -256,6 +256,7 @@ class Classifier:
 
     def _first_layer(self, inputs: Tensor) -> Tensor:
         """Normalized inputs in the model's layout; always a copy, which a model may change in place."""
+        inputs = inputs.float()
         layout = self._layout if inputs.dim() == 4 else torch.contiguous_format
         if self._normalization is None:
             return inputs.clone(memory_format=layout)

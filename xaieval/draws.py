@@ -39,7 +39,7 @@ class Draws:
         return self._fill(shape, keys, lambda row: row.uniform_(generator=self._generator))
 
     def _fill(self, shape: Sequence[int], keys: Sequence[Key], draw: Callable[[Tensor], Tensor]) -> Tensor:
-        values = torch.empty((len(keys), *shape), device=self._generator.device)
+        values = torch.empty((len(keys), *shape), dtype=torch.float32, device=self._generator.device)
         for row, key in zip(values, keys, strict=True):
             self._generator.manual_seed(seed_of(*key))
             draw(row)

@@ -106,7 +106,7 @@ class Images:
             blurred, total = self.blur(inputs * weight, size, sigma, None), self.blur(weight, size, sigma, None)
             return blurred / total.clamp(min=torch.finfo(total.dtype).tiny)
         offsets = torch.arange(size, device=inputs.device) - (size - 1) / 2
-        kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+        kernel = torch.exp(-(offsets**2) / (2 * sigma**2)).to(inputs.dtype)
         kernel = kernel / kernel.sum()
         channels, pad = inputs.shape[1], size // 2
         mode = "reflect" if pad < min(inputs.shape[2:]) else "replicate"
@@ -120,7 +120,7 @@ class Images:
         Zero at pixels beside absent ones, where there is no edge of the image.
         """
         gray = functional.pad(inputs.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-        sobel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], device=inputs.device)
+        sobel = inputs.new_tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
         horizontal, vertical = (functional.conv2d(gray, kernel[None, None]) for kernel in (sobel, sobel.T))
         edges = (horizontal**2 + vertical**2).sqrt()
         if present is None:
