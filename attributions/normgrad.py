@@ -30,8 +30,9 @@ class NormGrad(Method):
 
     Cost: one forward and one backward for all layers together.
 
-    Differs from the paper: `g` is the gradient of the logit, not of the cross-entropy. The default is not the last
-    layer before a global pooling, where g is the same everywhere and the map would not depend on the class.
+    Differs from the paper: g is the gradient of the logit, as in the authors' code; their earlier text
+    (arXiv:1910.08823) takes that of the cross-entropy. The default is not the last layer before a global pooling, where
+    g is the same everywhere and the map would not depend on the class.
 
     Attributes:
         layers: Dotted names of the layers; none: the model's default, the last block whose input is spatially larger.
@@ -62,4 +63,5 @@ def _scaled(values: Tensor) -> Tensor:
     """Each map scaled to [0, 1], `(N, 1, *F)`."""
     axes = tuple(range(1, values.dim()))
     low, high = values.amin(axes, keepdim=True), values.amax(axes, keepdim=True)
-    return torch.where(high > low, (values - low) / (high - low), (high > 0).float())
+    contrast = high - low > 1e-6 * high  # smaller differences are rounding, also of the upsampling
+    return torch.where(contrast, (values - low) / (high - low), (high > 0).float())

@@ -245,9 +245,8 @@ class CountingModule(nn.Module):
         watched = any(part._forward_hooks or part._forward_pre_hooks for part in self.module.modules())
         if not (torch.is_grad_enabled() or watched):  # a hook has to see all inputs in one call
             return self._classifier.logits(inputs)
-        if (
-            torch.is_grad_enabled() and not inputs.requires_grad
-        ):  # the weights need no gradient, so without it no layer would have one
+        # The weights need no gradient: without one at the inputs no layer would have one.
+        if torch.is_grad_enabled() and not inputs.requires_grad:
             inputs = inputs.detach().requires_grad_()
         logits = self._classifier.differentiable(inputs)
         if logits.requires_grad:
