@@ -74,7 +74,7 @@ class Occlusion(Method):
 
     def _windows(self, number: Tensor, places: tuple[int, ...], sides: tuple[int, ...]) -> Tensor:
         """The windows with these numbers `(n,)`, 1 inside and 0 outside, `(n, 1, *F)`."""
-        gone = torch.ones(len(number), 1, device=number.device)
+        gone = torch.ones(len(number), 1, dtype=torch.float32, device=number.device)
         for count, side in zip(places, sides, strict=True):
             first = (number % count * self.stride)[:, None]
             number = number // count

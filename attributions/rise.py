@@ -87,7 +87,8 @@ class RISE(Method):
 
     def _design(self, numbers: int, seed: int) -> Tensor:
         """For each mask a uniform number in [0, 1) for each cell and each axis' shift, `(samples, numbers)`."""
-        return torch.rand(self.samples, numbers, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(self.samples, numbers, generator=generator, dtype=torch.float32)
 
     def _masks(self, rows: Tensor, cells: tuple[int, ...], sides: tuple[int, ...]) -> Tensor:
         """Visible parts `(n, 1, *F)` in [0, 1] of rows `(n, numbers)`."""
