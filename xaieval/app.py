@@ -16,13 +16,24 @@ from typing import Any
 
 import hydra
 import pandas as pd
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from xaieval.benchmark import Benchmark, CellError, check_cells
+from xaieval.config import ConfigError, components, load, plain
+from xaieval.datasets.preprocess import DatasetError
+from xaieval.plan import shard_of
+from xaieval.progress import Progress
+from xaieval.results import report, write_rows
 from xaieval.sentences import explain
+from xaieval.settings import Settings
+from xaieval.store import Store, StoreError
+from xaieval.sweep import JointLeaderboard
+from xaieval.verbs import CheckError, run_verb
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +44,10 @@ def main() -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through: they are put into words here
     _find_own_modules()
+    if sweep := [argument for argument in arguments if argument in ("-m", "--multirun")]:
+        sys.argv[1:] = [*sweep, *(argument for argument in arguments if argument not in sweep)]  # Hydra wants it first
     try:
         if arguments and arguments[0][0] not in "-+~" and "=" not in arguments[0]:
-            from xaieval.verbs import run_verb
-
             run_verb(arguments[0], arguments[1:])
         else:
             _compose_and_run()
@@ -49,8 +60,6 @@ def main() -> None:
 
 
 def _compose_and_run() -> None:
-    from xaieval.sweep import JointLeaderboard
-
     try:
         hydra.main(config_path="pkg://xaieval.conf", config_name="config", version_base="1.3")(job)()
     finally:
@@ -75,10 +84,11 @@ def _expected(error: Exception) -> bool:
 
 
 def _worded(error: Exception, arguments: Sequence[str]) -> str:
-    hint = "(HYDRA_FULL_ERROR=1 shows where it was raised)"
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return f"xaieval: {explain(error, arguments)} {hint}"
-    return f"xaieval: {error or type(error).__name__} {hint}"
+        return f"xaieval: {explain(error, arguments)}"
+    if isinstance(error, ConfigError | CheckError | DatasetError | CellError | StoreError):
+        return f"xaieval: {error}"
+    return f"xaieval: {type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where it was raised)"
 
 
 def job(config: DictConfig) -> None:
@@ -87,9 +97,6 @@ def job(config: DictConfig) -> None:
     Raises:
         CellError: Some cells failed, after all others are finished.
     """
-    from xaieval.benchmark import check_cells
-    from xaieval.results import report, write_rows
-
     context = HydraConfig.get()
     sweeping = context.mode == RunMode.MULTIRUN
     if Path(context.runtime.cwd).is_dir():
@@ -99,7 +106,7 @@ def job(config: DictConfig) -> None:
         rows = _rows(config, context)
         write_rows(rows, folder)
         if not sweeping:
-            report(rows, _short(folder))
+            report(rows, folder)
         check_cells(rows)
     except Exception as error:
         if sweeping:  # Hydra tells of the first job that failed only
@@ -109,12 +116,6 @@ def job(config: DictConfig) -> None:
 
 def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
     """The rows of all cells of a configuration."""
-    from xaieval.benchmark import Benchmark
-    from xaieval.config import components, load, plain
-    from xaieval.plan import shard_of
-    from xaieval.settings import Settings
-    from xaieval.store import Store
-
     _choose_device(config)
     values = plain(config)
     settings = Settings.of(values)
@@ -143,14 +144,10 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
 
 def _choose_device(config: DictConfig) -> None:
     if "device" in config and config.device is None:
-        import torch
-
         config.device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _progress(context: Any) -> Any:
-    from xaieval.progress import Progress
-
+def _progress(context: Any) -> Progress:
     alone = context.runtime.choices.get("hydra/launcher", "basic") == "basic"
     label = f"#{context.job.num}" if context.mode == RunMode.MULTIRUN else ""
     return Progress(label=label, plain=not alone)
@@ -158,11 +155,6 @@ def _progress(context: Any) -> Any:
 
 def _hash(values: dict[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=20).hexdigest()
-
-
-def _short(folder: Path) -> Path:
-    """The folder relative to the working directory, where it lies below."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 if __name__ == "__main__":

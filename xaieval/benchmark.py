@@ -7,6 +7,7 @@ computed once.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,8 +43,10 @@ def check_cells(rows: pd.DataFrame) -> None:
     failed = rows[rows["error"].notna()]
     if failed.empty:
         return
-    counts = Counter(zip(failed["method"], failed["error"], strict=True)).most_common()
-    lines = [f"  {method}, {count} cells: {error}" for (method, error), count in counts[:10]]
+    alike = [re.sub(r"\d+", "#", error) for error in failed["error"]]  # one error, whatever the number of samples
+    first = dict(zip(reversed(alike), reversed(failed["error"].tolist()), strict=True))
+    counts = Counter(zip(failed["method"], alike, strict=True)).most_common()
+    lines = [f"  {method}, {count} cells: {first[error]}" for (method, error), count in counts[:10]]
     rest = [f"  and {len(counts) - 10} other errors"] if len(counts) > 10 else []
     total = f"{len(failed)} of {len(rows)} cells failed, the others are finished and kept:"
     raise CellError("\n".join([total, *lines, *rest]))
@@ -157,7 +160,7 @@ class Benchmark:
             work = self._work(chunk)
         except ValueError as error:  # one of the samples cannot be explained: find out which
             if len(chunk.subjects) == 1:
-                self._give_up(chunk, sentence(error))
+                self._give_up(chunk, f"{chunk.subjects[0].id}: {sentence(error)}")
             else:
                 for subject in chunk.subjects:
                     self._chunk(replace(chunk, subjects=(subject,)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
@@ -149,8 +149,9 @@ def build(node: Any, path: str, later: bool = False) -> Any:
     values = {name: _field(name, value, path) for name, value in node.items() if not name.startswith("_")}
     if "_target_" not in node:
         return values
-    target = _located(str(node["_target_"]), path)
-    if not (later and hasattr(target, "attribute")):  # a class of Captum has more options than its constructor
+    name = str(node["_target_"])
+    target = located(name, f"{path}._target_={name}")
+    if not (later and _is_foreign(target)):  # a class of Captum has more options than its constructor's
         _check_parameters(target, values, path)
     arguments = build(node.get("_args_", ()), path)
     if node.get("_partial_", later and _waits(target, arguments, values)):
@@ -165,15 +166,39 @@ def _field(name: str, value: Any, path: str) -> Any:
     return build(value, f"{path}.{name}")
 
 
-def _located(name: str, path: str) -> Any:
-    try:
-        return get_object(name)
-    except Exception as error:  # whatever the imported file raises
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+def located(name: str, written: str) -> Any:
+    """What `module.Class` names.
+
+    Args:
+        name: With points.
+        written: How the user wrote it, for errors.
+
+    Raises:
+        ConfigError: There is no such thing, or importing its module fails.
+    """
+    path = name
+    rest: list[str] = []
+    while path:
+        try:
+            found = importlib.import_module(path)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is None or not (path == error.name or path.startswith(f"{error.name}.")):
+                raise ConfigError(f"{written}: importing {path} failed, there is no module {error.name!r}") from error
+        except Exception as error:  # whatever the imported file raises
+            raise ConfigError(f"{written}: importing {path} failed with {type(error).__name__}: {error}") from error
+        path, _, last = path.rpartition(".")
+        rest.insert(0, last)
+    if not path:
         raise ConfigError(
-            f"{path}._target_={name} cannot be imported ({type(error).__name__}: {reason}): expected module.Class; the "
-            "module has to lie in the working directory, on PYTHONPATH, or be installed"
-        ) from error
+            f"{written}: there is no module {name.partition('.')[0]!r}: it has to lie in the working directory, on "
+            "PYTHONPATH, or be installed"
+        )
+    for attribute in rest:
+        if not hasattr(found, attribute):
+            raise ConfigError(f"{written}: {path} has no {attribute!r}{suggest(attribute, dir(found))}")
+        found, path = getattr(found, attribute), f"{path}.{attribute}"
+    return found
 
 
 def _check_parameters(target: Any, values: Mapping[str, Any], path: str) -> None:
@@ -192,11 +217,6 @@ def unknown_parameter(path: str, known: Sequence[str]) -> str:
     return f"{path}: {owner} has no parameter {name!r}{suggest(name, known)}; {has}"
 
 
-def parameters(target: str) -> list[str]:
-    """Names of the parameters of what a `_target_` names."""
-    return list(_parameters(_located(target, target)) or ())
-
-
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
     try:
         return inspect.signature(target).parameters
@@ -206,7 +226,7 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
 
 def _waits(target: Any, arguments: Iterable[Any], values: Mapping[str, Any]) -> bool:
     """Whether a function or a foreign class wants more than the configuration gives: the model and inputs, later."""
-    if isinstance(target, type) and issubclass(target, Method):
+    if isinstance(target, type) and not _is_foreign(target):
         return False
     try:
         inspect.signature(target).bind(*arguments, **values)
@@ -215,6 +235,11 @@ def _waits(target: Any, arguments: Iterable[Any], values: Mapping[str, Any]) -> 
     except ValueError:
         return False
     return False
+
+
+def _is_foreign(target: Any) -> bool:
+    """Whether it is a class that explains, but none of ours."""
+    return isinstance(target, type) and hasattr(target, "attribute") and not issubclass(target, Method)
 
 
 def _called(target: Any, arguments: Iterable[Any], values: Mapping[str, Any], path: str) -> Any:

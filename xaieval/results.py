@@ -58,4 +58,5 @@ def report(rows: pd.DataFrame, folder: Path) -> None:
         return
     written = [folder / ROWS, *write_tables(rows, folder)]
     leaderboard.show(leaderboard.leaderboards(rows))
-    print(f"In {folder}: {', '.join(file.name for file in written)}")  # noqa: T201
+    short = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    print(f"In {short}: {', '.join(file.name for file in written)}")  # noqa: T201

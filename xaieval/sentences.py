@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -61,7 +62,7 @@ def _unknown_key(key: str, arguments: Sequence[str]) -> str:
         return _not_chosen(group, rest[0], override, arguments)
     owner = ".".join((group, *rest[:-1]))
     known = _fields(group, rest[:-1])
-    return f"{override}: {unknown_parameter(key, known)}" if known else f"{override}: {owner} has no {rest[-1]!r}"
+    return unknown_parameter(key, known) if known else f"{override}: {owner} has no {rest[-1]!r}"
 
 
 def _not_chosen(group: str, name: str, override: str, arguments: Sequence[str]) -> str:
@@ -69,10 +70,15 @@ def _not_chosen(group: str, name: str, override: str, arguments: Sequence[str]) 
     if name not in known:
         return f"{override}: there is no {group} {name!r}{suggest(name, known)}; there are {', '.join(known)}"
     chosen = [argument for argument in arguments if argument.startswith(f"{group}=")]
+    if chosen and name in re.split(r"\W+", chosen[-1]):
+        return (
+            f"{override}: not every job of the sweep {chosen[-1]} has the {group} {name}: choose it in all of them, or "
+            f"sweep over it apart, {group}={name} {override}"
+        )
     also = f" (it has {chosen[-1]})" if chosen else ""
     return (
         f"{override}: the {group} {name} is not part of the run{also}, so there is nothing to change: choose it too, "
-        f"as in '{group}=[...,{name}]', or leave this out. In a sweep every job has to have it"
+        f"as in '{group}=[...,{name}]', or leave this out"
     )
 
 

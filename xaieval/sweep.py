@@ -44,6 +44,7 @@ class JointLeaderboard(Callback):
         folder, cls.folder = cls.folder, None
         start = (folder / MARK).stat().st_mtime_ns
         files = [file for file in folder.rglob(ROWS) if file.parent != folder and file.stat().st_mtime_ns >= start]
-        rows = read_rows(sorted(files))
-        write_rows(rows, folder)
-        report(rows, folder)
+        if files:
+            rows = read_rows(sorted(files))
+            write_rows(rows, folder)
+            report(rows, folder)

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from xaieval.config import GROUPS, ConfigError, default, names
+from xaieval.config import GROUPS, ConfigError, default, located, names
 from xaieval.models.loading import suggest
 
 
@@ -52,7 +51,7 @@ def _about(group: str, name: str) -> str:
         comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
         return comments[0] if comments else ""
     node: Any = OmegaConf.to_container(OmegaConf.create(text))
-    target = get_object(str(node[name]["_target_"]))
+    target = located(str(node[name]["_target_"]), name)
     return f"{_kind(group, name)}{_sentence(target.__doc__ or '')}"
 
 
@@ -73,14 +72,35 @@ def _sentence(text: str) -> str:
 
 
 def check(arguments: Sequence[str]) -> None:
-    """`check MODULE:METHOD`: the laws on a method.
+    """`check MODULE:NAME ...`: the laws on methods or metrics.
 
     Raises:
-        ConfigError: Other arguments.
+        ConfigError: Nothing is named, or it cannot be found.
+        CheckError: A law does not hold.
     """
-    if len(arguments) != 1:
-        raise ConfigError("check takes one method, as in `xaieval check my_module:MyMethod`")
-    raise NotImplementedError
+    if not arguments:
+        raise ConfigError("check what? Name a method or metric, as in `xaieval check my_module:MyMethod`")
+    from xaieval import laws
+
+    held = [laws.report(laws.check(_named(name))) for name in arguments]
+    if not all(held):
+        broken = [name for name, good in zip(arguments, held, strict=True) if not good]
+        raise CheckError(f"{', '.join(broken)} breaks laws, see above")
+
+
+class CheckError(ValueError):
+    """A method or metric breaks a law."""
+
+
+def _named(name: str) -> Any:
+    """What `module:name` names, or a YAML of the package."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        for group in ("method", "metric"):
+            if name in names(group):
+                return default(group, name)
+        raise ConfigError(f"check takes MODULE:NAME, such as my_module:MyMethod, or the name of a YAML, got {name!r}")
+    return located(f"{module}.{attribute}", name)
 
 
 def leaderboard(arguments: Sequence[str]) -> None:
