@@ -23,12 +23,11 @@ def slow_curve(work, attribution, grid, steps, removal, direction):
     other = work.removal(removal).values
     table = torch.empty(work.count, steps + 1)
     for sample in range(work.count):
-        patches = {}
+        patches: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for y, x in itertools.product(*map(range, SIZE)):
             patches.setdefault((y * rows // SIZE[0], x * columns // SIZE[1]), []).append((y, x))
-        order = sorted(
-            patches, key=lambda one: -sum(float(attribution[sample, :, y, x].sum()) for y, x in patches[one])
-        )
+        sums = {one: sum(attribution[sample, :, y, x].sum().item() for y, x in patches[one]) for one in patches}
+        order = sorted(patches, key=sums.__getitem__, reverse=True)
         for step in range(steps + 1):
             first = order[: round(step / steps * len(order))]
             shown = work.inputs[sample].clone() if direction == "deletion" else other[sample].clone()

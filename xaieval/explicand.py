@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from xaieval.batch import Batch
-from xaieval.classifier import Classifier
+from xaieval.classifier import Classifier, keepable
 from xaieval.cost import Cost, Ledger, Meter
 from xaieval.curve import Curve, Order
 from xaieval.draws import Draws, seed_of
@@ -144,7 +144,7 @@ class Explicand:
         Each user's standalone cost includes it; only the first pays.
         """
         if key not in self._shared:
-            with self.meter.making() as ledger:
+            with keepable(), self.meter.making() as ledger:
                 value = make()
             self._shared[key] = (value, ledger)
         value, ledger = self._shared[key]
@@ -154,7 +154,8 @@ class Explicand:
     def kept(self, key: str, make: Callable[[], T]) -> T:
         """What `make` gives, made once; for masks and images that cost no evaluation."""
         if key not in self._kept:
-            self._kept[key] = make()
+            with keepable():
+                self._kept[key] = make()
         value: T = self._kept[key]
         return value
 
