@@ -129,13 +129,15 @@ class Benchmark:
 
     def _subjects(self, indices: Sequence[int]) -> Iterator[Subject]:
         """What is known of each sample; those that cannot be read are noted with the error."""
+        ids = getattr(self._samples, "ids", None)
         for index in indices:
+            name = ids[index] if ids else f"sample {index}"
             try:
-                yield Subject.of(index, self._samples[index], self.dataset, self.target)
+                sample = self._samples[index]
+                name = sample.id
+                yield Subject.of(index, sample, self.dataset, self.target)
             except (ValueError, OSError) as error:
-                ids = getattr(self._samples, "ids", None)
-                unread = Subject(index, ids[index] if ids else f"sample {index}", (), None, (), "", None)
-                self._unread[unread] = sentence(error)
+                self._unread[Subject(index, name, (), None, (), "", None)] = sentence(error)
 
     def _announce(self, requested: Sequence[Cell], lacking: Sequence[Cell]) -> None:
         count, found = len({cell.subject for cell in requested}), len(requested) - len(lacking)

@@ -82,7 +82,7 @@ class Subject:
         """
         if target == "label" and sample.target is None:
             raise ValueError(
-                f"{sample.id} has no label, expected one for target=label: add it to the dataset, or use target=predicted"
+                f"{sample.id} has no label, which target=label explains: add it to the dataset, or use target=predicted"
             )
         explained = "predicted" if target == "predicted" else sample.target
         key = key_of(dataset=dataset, id=sample.id, content=_digest(sample.image), target=explained)

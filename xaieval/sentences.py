@@ -58,6 +58,8 @@ def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     if not rest:
         known = list(_root())
         return f"there is no key {group!r}{suggest(group, known)}; there are {', '.join(known)}"
+    if group == "hydra":
+        return f"{override}: Hydra has no key {key!r} here; `+{override.lstrip('+')}` adds it"
     if group in GROUPS and len(rest) == 1:
         return _not_chosen(group, rest[0], override, arguments)
     owner = ".".join((group, *rest[:-1]))
