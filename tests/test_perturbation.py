@@ -6,7 +6,7 @@ from known_answers import Smooth, bind, ids, normal, random
 
 from xaieval.explicand import UNITS
 from xaieval.perturbation import Gaussian, NoisyBaseline, PatchMask, Perturbation, Square
-from xaieval.removal import Blur, Noise
+from xaieval.removal import Blur, Mean, Noise
 
 SIDE = 10
 ALL = [
@@ -173,3 +173,16 @@ def test_what_makes_no_difference_is_below_rounding():
 def test_the_base_class_perturbs_nothing_itself():
     with pytest.raises(NotImplementedError):
         explicand().response(Perturbation(samples=2))
+
+
+def test_a_removal_has_one_key_by_its_name_and_by_itself():
+    assert PatchMask(removal="blur") == PatchMask(removal=Blur())
+    assert repr(Square(removal="mean")) == repr(Square(removal=Mean()))
+
+
+def test_methods_and_responses_never_share_the_noise_they_remove_with():
+    work = explicand(count=1)
+    (batch,) = work.batches(1, "scores")
+    gone = torch.ones_like(batch.inputs[:, :1])
+    of_method, of_response = (work.removal("noise", purpose)(batch, gone) for purpose in ("method", "response"))
+    assert not torch.equal(of_method, of_response)

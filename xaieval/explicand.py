@@ -263,9 +263,14 @@ class Explicand:
 
     # -- removal, responses, curves --
 
-    def removal(self, removal: str | Removal) -> BoundRemoval:
-        """A way to take features away from these inputs: `removal(batch, gone)` with gone `(n, 1, *F)` in [0, 1]."""
-        return BoundRemoval(removal_of(removal), self)
+    def removal(self, removal: str | Removal, purpose: str = "method") -> BoundRemoval:
+        """A way to take features away from these inputs: `removal(batch, gone)` with gone `(n, 1, *F)` in [0, 1].
+
+        Args:
+            removal: A name or a removal.
+            purpose: What it is for; part of the seed where replacements are drawn.
+        """
+        return BoundRemoval(removal_of(removal), self, purpose)
 
     def patches(self, grid: int) -> ImagePatches:
         """The fixed patches that responses and curves remove."""
@@ -297,7 +302,7 @@ class Explicand:
 
     def removed(self, removal: str | Removal) -> Scores:
         """Scores `(N,)` with every present feature removed, the end of every curve."""
-        bound = self.removal(removal)
+        bound = self.removal(removal, "curve")
 
         def make() -> Scores:
             scores = self.all_scores(lambda batch: bound(batch, torch.ones_like(batch.inputs[:, :1])), 1)
@@ -339,7 +344,7 @@ class Explicand:
     def _curve(
         self, attribution: Tensor, grid: int, steps: int, removal: str | Removal, direction: str, seed: int
     ) -> Curve:
-        patches, bound = self.patches(grid), self.removal(removal)
+        patches, bound = self.patches(grid), self.removal(removal, "curve")
         order = Order.of(self, patches, attribution, steps, seed)
 
         def inputs(batch: Batch) -> Tensor:

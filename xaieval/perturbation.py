@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from xaieval.removal import Removal
+from xaieval.removal import Removal, removal_of
 
 if TYPE_CHECKING:
     from xaieval.explicand import Batch, Explicand
@@ -71,6 +71,10 @@ class PatchMask(Perturbation):
     fraction: float = 0.2
     removal: str | Removal = "zero"
 
+    def __post_init__(self) -> None:
+        """A name and the removal it stands for are one key."""
+        object.__setattr__(self, "removal", removal_of(self.removal))
+
     def accepts(self, units: str) -> bool:
         """See the base class."""
         return True
@@ -104,14 +108,14 @@ class PatchMask(Perturbation):
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
-        return explicand.removal(self.removal)(batch, self.mask(explicand, batch))
+        return explicand.removal(self.removal, "response")(batch, self.mask(explicand, batch))
 
     def predicted(self, explicand: Explicand, attribution: Tensor, units: str) -> Tensor:
         """Patch sums times the masks, so nothing is drawn again for a map.
 
         With a fixed replacement x0 a gradient's patch sums are those of (x - x0) g.
         """
-        removal = explicand.removal(self.removal)
+        removal = explicand.removal(self.removal, "response")
         if units == "gradient" and not removal.fixed:
             return super().predicted(explicand, attribution, units)
         if units == "gradient":
@@ -135,6 +139,10 @@ class Square(Perturbation):
     largest: float = 0.35
     removal: str | Removal = "zero"
 
+    def __post_init__(self) -> None:
+        """A name and the removal it stands for are one key."""
+        object.__setattr__(self, "removal", removal_of(self.removal))
+
     def accepts(self, units: str) -> bool:
         """See the base class."""
         return True
@@ -154,7 +162,7 @@ class Square(Perturbation):
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
-        return explicand.removal(self.removal)(batch, self.mask(explicand, batch))
+        return explicand.removal(self.removal, "response")(batch, self.mask(explicand, batch))
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,11 @@ class Removal:
         """The replacement `(N, C, *F)` of every feature, for fixed removals."""
         raise NotImplementedError
 
-    def drawn(self, batch: Batch) -> Tensor:
-        """The replacement `(n, C, *F)` for each pair of the batch, for removals that are drawn anew for each."""
+    def drawn(self, batch: Batch, purpose: str) -> Tensor:
+        """The replacement `(n, C, *F)` for each pair of the batch, for removals that are drawn anew for each.
+
+        `purpose` is part of the seed, so that a method and the metric that scores it never share draws.
+        """
         raise NotImplementedError
 
 
@@ -70,9 +73,9 @@ class Noise(Removal):
     fixed: ClassVar[bool] = False
     seed: int = 0
 
-    def drawn(self, batch: Batch) -> Tensor:
+    def drawn(self, batch: Batch, purpose: str) -> Tensor:
         """See the base class."""
-        return batch.uniform("removal", self.seed)
+        return batch.uniform(f"removal: {purpose}", self.seed)
 
 
 NAMED: dict[str, Removal] = {"zero": Zero(), "mean": Mean(), "blur": Blur(), "noise": Noise()}
@@ -94,8 +97,9 @@ def removal_of(removal: str | Removal) -> Removal:
 class BoundRemoval:
     """A removal of one explicand; `values` `(N, C, *F)` is made once."""
 
-    def __init__(self, removal: Removal, explicand: Explicand) -> None:
+    def __init__(self, removal: Removal, explicand: Explicand, purpose: str) -> None:
         self.removal = removal
+        self.purpose = purpose
         self.fixed = removal.fixed
         self._explicand = explicand
 
@@ -110,5 +114,5 @@ class BoundRemoval:
             gone = gone * batch.of(self._explicand.present[:, None])
         if isinstance(self.removal, Zero) and self._explicand.modality.zero_is_zero:
             return batch.inputs * (1 - gone)
-        other = batch.of(self.values) if self.fixed else self.removal.drawn(batch)
+        other = batch.of(self.values) if self.fixed else self.removal.drawn(batch, self.purpose)
         return torch.lerp(batch.inputs, other, gone.expand_as(other))
