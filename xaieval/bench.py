@@ -1,0 +1,234 @@
+"""How fast methods and metrics are, as ratios taken in one process: `python -m xaieval.bench`.
+
+For each method and each metric that asks for a response, on ResNet-18 at 224 pixels in float32:
+
+* evaluations per sample,
+* the time over (evaluations x the bare model's time per evaluation), the bare model in its best batch size and layout,
+measured in turn
+  with ours: 1.00 means that nothing but the model takes time,
+* where Captum has the same thing, our time over Captum's at equal settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import captum.attr
+import captum.metrics
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from xaieval.attributions.grad_cam import GradCAM
+from xaieval.attributions.gradient import Gradient
+from xaieval.attributions.integrated_gradients import IntegratedGradients
+from xaieval.attributions.normgrad import NormGrad
+from xaieval.attributions.occlusion import Occlusion
+from xaieval.attributions.rise import RISE
+from xaieval.attributions.smoothgrad import SmoothGrad
+from xaieval.attributions.sobol import Sobol
+from xaieval.classifier import Classifier
+from xaieval.cost import Cost
+from xaieval.explicand import Explicand
+from xaieval.metrics.deletion import Deletion
+from xaieval.metrics.infidelity import Infidelity
+from xaieval.metrics.max_sensitivity import MaxSensitivity
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZES = (8, 16, 32)
+
+
+class Normalized(nn.Module):
+    """What Captum is given: the same network with the same normalization in front."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.mean, self.std = (nn.Buffer(torch.tensor(values)[:, None, None]) for values in (MEAN, STD))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits of pixels."""
+        logits: Tensor = self.network((inputs - self.mean) / self.std)
+        return logits
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line: a name, our call, and Captum's on the module and the images where it has the same thing."""
+
+    name: str
+    ours: Callable[[Explicand], Any]
+    captum: Callable[[nn.Module, Tensor, int], Any] | None = None
+    images: int = 1  # methods of one evaluation get a full batch of images
+
+
+class Bare:
+    """The model alone in channels-last layout, weights without gradients, at its best batch size."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self._network = network.to(memory_format=torch.channels_last).requires_grad_(False)
+        self._device = device
+        self._best = {kind: min(SIZES, key=lambda size: self._time(kind, size, 3)) for kind in ("forward", "gradient")}
+
+    def seconds(self, kind: str) -> float:
+        """Time of one evaluation at present; `gradient` is a forward and a backward."""
+        return self._time(kind, self._best[kind], 3)
+
+    def _time(self, kind: str, size: int, rounds: int) -> float:
+        inputs = torch.rand(size, 3, 224, 224, device=self._device).contiguous(memory_format=torch.channels_last)
+        run = self._forward if kind == "forward" else self._gradient
+        run(inputs)
+        return min(timed(lambda: run(inputs), self._device) for _ in range(rounds)) / size
+
+    def _forward(self, inputs: Tensor) -> None:
+        with torch.no_grad():
+            self._network(inputs)
+
+    def _gradient(self, inputs: Tensor) -> None:
+        leaf = inputs.detach().requires_grad_()
+        torch.autograd.grad(self._network(leaf)[:, 0].sum(), leaf)
+
+
+def timed(run: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of a call, the device's queue included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def cases() -> list[Case]:
+    """What is timed, with Captum's counterpart at equal settings."""
+    attr = captum.attr
+    return [
+        Case("gradient", Gradient(), lambda m, x, t: attr.Saliency(m).attribute(x, target=t, abs=False), 16),
+        Case("smoothgrad 50", SmoothGrad(samples=50), _captum_smoothgrad),
+        Case(
+            "integrated_gradients 50",
+            IntegratedGradients(steps=50),
+            lambda m, x, t: attr.IntegratedGradients(m).attribute(x, target=t, n_steps=50, internal_batch_size=16),
+        ),
+        Case(
+            "grad_cam",
+            GradCAM(),
+            lambda m, x, t: attr.LayerGradCam(m, m.get_submodule("network.layer4")).attribute(x, target=t),
+            16,
+        ),
+        Case("normgrad", NormGrad(), images=16),
+        Case(
+            "occlusion 32/16",
+            Occlusion(window=32, stride=16),
+            lambda m, x, t: attr.Occlusion(m).attribute(
+                x, target=t, sliding_window_shapes=(3, 32, 32), strides=(3, 16, 16), perturbations_per_eval=16
+            ),
+        ),
+        Case("sobol 6 x 6, 4 designs", Sobol(grid=6, designs=4)),
+        Case("rise 200", RISE(samples=200)),
+        Case("infidelity 100", _infidelity, _captum_infidelity),
+        Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1]))),
+        Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity),
+    ]
+
+
+def _infidelity(explicand: Explicand) -> Tensor:
+    return Infidelity(samples=100)(explicand, torch.rand_like(explicand.inputs), units="gradient")
+
+
+def _max_sensitivity(explicand: Explicand) -> Tensor:
+    method = Gradient()
+    return MaxSensitivity(copies=10)(explicand, method(explicand), method)
+
+
+def _captum_smoothgrad(module: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(module))
+    noise = 0.15 * float(inputs.max() - inputs.min())
+    settings = {"nt_samples": 50, "nt_samples_batch_size": 16, "stdevs": noise, "abs": False}
+    maps: Tensor = tunnel.attribute(inputs, target=target, **settings)
+    return maps
+
+
+def _captum_infidelity(module: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    def removed(batch: Tensor) -> tuple[Tensor, Tensor]:
+        gone = (torch.rand(len(batch), 1, 14, 14, device=batch.device) < 0.2).float()
+        gone = gone.repeat_interleave(16, 2).repeat_interleave(16, 3) * batch
+        return gone, batch - gone
+
+    values: Tensor = captum.metrics.infidelity(
+        module,
+        removed,
+        inputs,
+        torch.rand_like(inputs),
+        target=target,
+        n_perturb_samples=100,
+        max_examples_per_batch=16,
+    )
+    return values
+
+
+def _captum_sensitivity(module: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    saliency = captum.attr.Saliency(module)
+    values: Tensor = captum.metrics.sensitivity_max(
+        saliency.attribute, inputs, target=target, n_perturb_samples=10, max_examples_per_batch=16, abs=False
+    )
+    return values
+
+
+def measure(
+    case: Case, classifier: Classifier, module: nn.Module, bare: Bare, rounds: int
+) -> tuple[Cost, float, float | None]:
+    """Cost per sample, and our time over the bare model's and over Captum's: medians of rounds measured in turn."""
+    inputs = torch.rand(case.images, 3, 224, 224, device=classifier.device)
+    over_bare, over_captum = [], []
+    for _ in range(rounds):
+        explicand = classifier.explicand(inputs, target=0, ids=[f"bench {i}" for i in range(case.images)])
+        ours = timed(lambda: case.ours(explicand), classifier.device)  # noqa: B023 - called at once
+        cost = explicand.cost
+        scored, differentiated = cost.forwards - cost.backwards, cost.backwards
+        alone = scored * bare.seconds("forward") + differentiated * bare.seconds("gradient")
+        over_bare.append(ours / alone / case.images)
+        if case.captum is not None:
+            theirs = case.captum
+            over_captum.append(ours / timed(lambda: theirs(module, inputs, 0), classifier.device))  # noqa: B023
+    return cost, statistics.median(over_bare), statistics.median(over_captum) if over_captum else None
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m xaieval.bench", description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="lines whose name contains this")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    torch.manual_seed(0)
+    network = resnet18().eval().to(device)
+    bare = Bare(copy.deepcopy(network), device)
+    classifier = Classifier(network, mean=MEAN, std=STD)
+    module = Normalized(network).eval().to(device)
+    for _ in range(4):  # the automatic batch size is found before anything is timed
+        SmoothGrad(samples=40)(classifier.explicand(torch.rand(1, 3, 224, 224, device=device), target=0))
+        _infidelity(classifier.explicand(torch.rand(1, 3, 224, 224, device=device), target=0))
+    table = Table(
+        "", "forwards", "backwards", "time / bare", "time / Captum", title="ResNet-18, 224 px, float32, medians"
+    )
+    for case in cases():
+        if arguments.only in case.name:
+            cost, over_bare, over_captum = measure(case, classifier, module, bare, arguments.rounds)
+            captums = "" if over_captum is None else f"{over_captum:.2f}"
+            table.add_row(case.name, f"{cost.forwards:g}", f"{cost.backwards:g}", f"{over_bare:.2f}", captums)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
