@@ -41,28 +41,29 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Entry point of the console script."""
     arguments = sys.argv[1:]
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through: they are put into words here
     _find_own_modules()
     if sweep := [argument for argument in arguments if argument in ("-m", "--multirun")]:
         sys.argv[1:] = [*sweep, *(argument for argument in arguments if argument not in sweep)]  # Hydra wants it first
     try:
-        if arguments and arguments[0][0] not in "-+~" and "=" not in arguments[0]:
+        if arguments and "=" not in arguments[0] and not arguments[0].startswith(("-", "+", "~")):
             run_verb(arguments[0], arguments[1:])
         else:
             _compose_and_run()
     except KeyboardInterrupt:
         sys.exit("\nStopped. The finished cells are kept: the same command goes on from there.")
     except Exception as error:
-        if full or not _expected(error):
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not _expected(error):
             raise
         sys.exit(_worded(error, arguments))
 
 
 def _compose_and_run() -> None:
+    full = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets errors through, `main` puts them into words
     try:
         hydra.main(config_path="pkg://xaieval.conf", config_name="config", version_base="1.3")(job)()
     finally:
+        os.environ["HYDRA_FULL_ERROR"] = full or ""
         JointLeaderboard.finish()
 
 

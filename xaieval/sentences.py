@@ -56,15 +56,15 @@ def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     group, *rest = key.split(".")
     override = next((argument for argument in arguments if argument.lstrip("+").startswith(key)), key)
     if not rest:
-        known = list(_root())
-        return f"there is no key {group!r}{suggest(group, known)}; there are {', '.join(known)}"
+        keys = list(_root())
+        return f"there is no key {group!r}{suggest(group, keys)}; there are {', '.join(keys)}"
     if group == "hydra":
         return f"{override}: Hydra has no key {key!r} here; `+{override.lstrip('+')}` adds it"
     if group in GROUPS and len(rest) == 1:
         return _not_chosen(group, rest[0], override, arguments)
     owner = ".".join((group, *rest[:-1]))
     known = _fields(group, rest[:-1])
-    return unknown_parameter(key, known) if known else f"{override}: {owner} has no {rest[-1]!r}"
+    return f"{override}: {owner} has no {rest[-1]!r}" if known is None else unknown_parameter(key, known)
 
 
 def _not_chosen(group: str, name: str, override: str, arguments: Sequence[str]) -> str:
@@ -90,8 +90,8 @@ def _root() -> dict[str, Any]:
     return {**groups, **{key: value for key, value in root.items() if key not in ("defaults", "hydra")}}
 
 
-def _fields(group: str, path: Sequence[str]) -> list[str]:
-    """The parameters at a path of the package's own configuration."""
+def _fields(group: str, path: Sequence[str]) -> list[str] | None:
+    """The parameters at a path of the package's own configuration, None where that has no such path."""
     if group in GROUPS and path and path[0] in names(group):
         node: Any = OmegaConf.to_container(OmegaConf.load(str(files("xaieval.conf") / group / f"{path[0]}.yaml")))
     else:
@@ -100,4 +100,4 @@ def _fields(group: str, path: Sequence[str]) -> list[str]:
         node = {"": node}
     for name in path:
         node = node.get(name) if isinstance(node, dict) else None
-    return [name for name in node if not name.startswith("_")] if isinstance(node, dict) else []
+    return [name for name in node if not name.startswith("_")] if isinstance(node, dict) else None
