@@ -412,6 +412,23 @@ def test_tied_weights_stay_tied():
     assert_same(classifier.explicand(inputs, 0).gradient, gradient_of(module, inputs))
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_gradients_through_tokens_are_right_at_every_batch_size(size):
+    """Gradients of tokens come back with odd strides, which batch norm misreads in the usual layout at batch size 1."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8)), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.head(self.stem(x).flatten(2).transpose(1, 2)).tanh().mean(1)
+
+    module, inputs = seeded(Tokens), images(2)
+    explicand = Classifier(module, batch_size=size).explicand(inputs, 0)
+    assert_same(explicand.gradient, gradient_of(copy.deepcopy(module), inputs))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_weights_of_other_types_are_used_in_float32(dtype):
     module, inputs = Smooth().to(dtype), images()
@@ -884,6 +901,7 @@ def test_models_that_return_something_else(what, sentence):
     [
         ({"module": Smooth}, TypeError, "Classifier expects an nn.Module that gives logits .* got type"),
         ({"module": lambda x: x}, TypeError, "got function"),
+        ({"module": nn.DataParallel(Smooth())}, TypeError, "cannot hand other weights to a DataParallel: give it the"),
         ({"precision": "half"}, ValueError, "precision must be one of float32, bfloat16, bfloat16_all, got 'half'"),
         ({"mean": (0, 0, 0)}, ValueError, "mean and std normalize together: give both or neither"),
     ],

@@ -44,7 +44,7 @@ class Classifier:
         categories: Names of the classes.
 
     Raises:
-        TypeError: `module` is not an `nn.Module`.
+        TypeError: `module` is not an `nn.Module`, or one that wraps or compiles another.
         ValueError: An option is none of the named ones.
     """
 
@@ -66,6 +66,10 @@ class Classifier:
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"Classifier expects an nn.Module that gives logits (N, classes), got {type(module).__name__}"
+            )
+        if isinstance(module, nn.DataParallel | torch.jit.ScriptModule):
+            raise TypeError(
+                f"Classifier cannot hand other weights to a {type(module).__name__}: give it the module inside or before"
             )
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -97,7 +101,9 @@ class Classifier:
         return location, scale
 
     def _constants(self, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-        location, scale = (torch.tensor(tuple(v), dtype=torch.float32, device=self.device)[:, None, None] for v in (mean, std))
+        location, scale = (
+            torch.tensor(tuple(v), dtype=torch.float32, device=self.device)[:, None, None] for v in (mean, std)
+        )
         return location, 1 / scale
 
     def explicand(
