@@ -272,12 +272,16 @@ def test_list(xaieval):
     assert len(out.splitlines()) == len(names("metric"))
 
 
-def test_leaderboard_of_a_store(xaieval):
+def test_leaderboard_of_a_store_and_of_a_run(project, xaieval):
     xaieval(*ARGUMENTS, "method=[gradient,random]", "store.path=kept")
     status, out, _ = xaieval("leaderboard", "store.path=kept", "--differences")
     assert status == 0
     assert "pictures, toy:Net" in out
     assert "differences to random" in out
+    (run,) = run_dirs(project)
+    status, again, _ = xaieval("leaderboard", str(run))
+    assert status == 0
+    assert again == out[: len(again)]
 
 
 def test_check(xaieval):
@@ -344,9 +348,10 @@ def test_help(xaieval):
         ("~method.gradient", "no method is chosen: add method=NAME"),
         ("precision=half", "precision must be one of float32"),
         ("batch_size=0", "batch_size must be"),
-        ("hydra/launcher=jolib", "there is no hydra/launcher 'jolib'"),
+        ("hydra/launcher=jolib", "there is no hydra/launcher 'jolib'; did you mean joblib?; there are basic"),
         ("leaderbord", "there is no verb 'leaderbord'; did you mean leaderboard?"),
         ("leaderboard store.path=nowhere", "there is no store at nowhere"),
+        ("leaderboard nowhere", "there are no rows at nowhere"),
         ("leaderboard --diff", "knows the flag --differences"),
         ("list methods", "there is no group 'methods'; did you mean method?"),
         ("check", "check what?"),

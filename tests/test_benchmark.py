@@ -1,5 +1,6 @@
 """Which cells a run computes, what they cost, and what goes wrong in one of them without harming the others."""
 
+import io
 import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -27,6 +28,7 @@ from xaieval.metrics.mu_fidelity import MuFidelity
 from xaieval.metrics.pointing_game import PointingGame
 from xaieval.metrics.sparseness import Sparseness
 from xaieval.plan import CHUNK, UNKEPT, Subject, shard_of
+from xaieval.progress import Progress
 from xaieval.rows import SCHEMA
 from xaieval.store import Store
 
@@ -259,7 +261,9 @@ def test_what_has_no_source_is_not_kept(tmp_path):
 
     store = Store(tmp_path)
     for _ in range(2):
-        outcome = run({"local": Local(), "gradient": Gradient()}, store=store)
+        stream = io.StringIO()
+        outcome = run({"local": Local(), "gradient": Gradient()}, store=store, progress=Progress(stream=stream))
+        assert "nothing of local is kept" in stream.getvalue()
         rows = outcome.rows
         assert rows["score"].notna().all()
         assert rows["key"].str.startswith(UNKEPT).tolist() == (rows["method"] == "local").tolist()

@@ -98,7 +98,7 @@ class Benchmark:
         self._keys = Keys(self.classifier)
         self._methods = [Part.of(name, method) for name, method in self.methods.items()]
         self._metrics = [Part.of(name, metric) for name, metric in self.metrics.items()]
-        self._rows: list[dict[str, object]] = []
+        self._tables: list[pa.Table] = [SCHEMA.empty_table()]
         self._unread: dict[Subject, str] = {}
 
     def run(self, samples: Sequence[Sample], indices: Sequence[int] | None = None) -> Outcome:
@@ -145,8 +145,16 @@ class Benchmark:
             f"{self.classifier.name} on {self.dataset}: {count} samples x {len(self._methods)} methods x "
             f"{len(self._metrics)} metrics" + (f", {found} of {len(requested)} cells are in the store" if found else "")
         )
+        keys = {self.classifier.name: self._keys.model, **{part.name: part.key for part in self._parts}}
+        unkept = [name for name, key in keys.items() if key is None]
+        if self.store is not None and unkept:
+            self.progress.say(f"nothing of {', '.join(unkept)} is kept: its code is not in a file that can be watched")
 
     # -- chunks ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _parts(self) -> list[Part]:
+        return [*self._methods, *self._metrics]
 
     def _compute(self, todo: Sequence[Chunk]) -> None:
         for chunk in todo:
@@ -237,13 +245,13 @@ class Benchmark:
 
     def _keep(self, rows: Iterable[dict[str, object]]) -> None:
         completed = [complete_row(row) for row in rows]
-        self._rows += completed
+        self._tables.append(pa.Table.from_pylist(completed, schema=SCHEMA))
         if self.store is not None:
             self.store.write_rows(row for row in completed if not str(row["key"]).startswith(UNKEPT))
 
     def _frame(self, requested: Sequence[Cell]) -> pd.DataFrame:
         """The rows of the requested cells in their order, under the names that they have in this run."""
-        frame = to_frame(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        frame = to_frame(pa.concat_tables(self._tables))
         lacking = {cell.key for cell in requested} - set(frame["key"])
         if self.store is not None and lacking:
             stored = self.store.rows()

@@ -14,6 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from xaieval.config import GROUPS, names, unknown_parameter
 from xaieval.models.loading import suggest
 
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""Which extra of the package brings which launcher."""
+
 
 def explain(error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
     """The sentence for an error of Hydra.
@@ -23,7 +26,7 @@ def explain(error: HydraException | OmegaConfBaseException, arguments: Sequence[
         arguments: The command line.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_choice(error.missing_cfg_file)
+        return _unknown_choice(error.missing_cfg_file, error.options or ())
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} cannot be read: {str(error).splitlines()[0]}. Quote lists: 'method=[gradient,sobol]'"
@@ -42,13 +45,14 @@ def explain(error: HydraException | OmegaConfBaseException, arguments: Sequence[
     return ": ".join(detail for detail in details if detail) or type(error).__name__
 
 
-def _unknown_choice(path: str) -> str:
+def _unknown_choice(path: str, options: Sequence[str]) -> str:
     """A file of a group that does not exist, such as `method/sobbol`."""
     group, _, name = path.rpartition("/")
-    known = names(group) if group in GROUPS else []
-    if not known:
-        return f"there is no {group or 'configuration'} {name!r}"
-    return f"there is no {group} {name!r}{suggest(name, known)}; there are {', '.join(known)}"
+    if group == "hydra/launcher" and name in EXTRAS:
+        return f"the launcher {name} is not installed: pip install 'xaieval[{EXTRAS[name]}]'"
+    known = options or (names(group) if group in GROUPS else [])
+    there = f"{suggest(name, known)}; there are {', '.join(known)}" if known else ""
+    return f"there is no {group or 'configuration'} {name!r}{there}"
 
 
 def _unknown_key(key: str, arguments: Sequence[str]) -> str:

@@ -6,12 +6,18 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from xaieval.config import GROUPS, ConfigError, default, located, names
+from xaieval import leaderboard as boards
+from xaieval.config import GROUPS, ConfigError, default, located, names, plain
 from xaieval.models.loading import suggest
+from xaieval.results import ROWS, read_rows
+from xaieval.store import Store
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> None:
@@ -104,36 +110,41 @@ def _named(name: str) -> Any:
 
 
 def leaderboard(arguments: Sequence[str]) -> None:
-    """`leaderboard [KEY=VALUE ...] [--differences]`: the table of everything that a store holds.
+    """`leaderboard [RUN | store.path=DIR] [--differences]`: the table of a run's folder, or of all that a store holds.
 
     Raises:
-        ConfigError: An unknown flag, or no store at this place.
+        ConfigError: An unknown flag, or nothing at this place.
     """
-    from pathlib import Path
-
-    from xaieval import leaderboard as boards
-    from xaieval.store import Store
-
     flags = [argument for argument in arguments if argument.startswith("--")]
     if set(flags) - {"--differences"}:
         raise ConfigError(f"leaderboard knows the flag --differences, got {' '.join(flags)}")
-    config = _composed([argument for argument in arguments if argument not in flags])
-    path = Path(str(config["store"]["path"]))
-    if not (path / "parts").is_dir():
-        raise ConfigError(f"there is no store at {path}: run something first, or name another with store.path=DIR")
-    rows = Store(path).rows()
+    runs = [Path(argument) for argument in arguments if argument not in flags and "=" not in argument]
+    rows = _rows_of_runs(runs) if runs else _rows_of_store([word for word in arguments if "=" in word])
     boards.show(boards.leaderboards(rows))
     if flags:
         boards.show(boards.differences(rows))
 
 
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    from hydra import compose, initialize_config_module
+def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    files = [folder / ROWS if folder.is_dir() else folder for folder in folders]
+    for file in files:
+        if not file.is_file():
+            raise ConfigError(
+                f"there are no rows at {file}: name the folder of a run, such as runs/2026-01-31/12-00-00"
+            )
+    return read_rows(files)
 
+
+def _rows_of_store(overrides: Sequence[str]) -> pd.DataFrame:
+    path = Path(str(_composed(overrides)["store"]["path"]))
+    if not (path / "parts").is_dir():
+        raise ConfigError(f"there is no store at {path}: run something first, or name another with store.path=DIR")
+    return Store(path).rows()
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     with initialize_config_module("xaieval.conf", version_base="1.3"):
         config = compose("config", overrides=list(overrides))
-    from xaieval.config import plain
-
     return plain(config)
 
 
