@@ -69,7 +69,7 @@ class Classifier:
             )
         if isinstance(module, nn.DataParallel | torch.jit.ScriptModule):
             raise TypeError(
-                f"Classifier cannot hand other weights to a {type(module).__name__}: give it the module inside or before"
+                f"Classifier cannot hand other weights to a {type(module).__name__}: give it the module inside"
             )
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
