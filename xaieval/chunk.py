@@ -22,6 +22,9 @@ NOT_FINITE = (
     "the map holds NaN or infinite scores, expected a finite score for each feature: look for a division by zero"
 )
 
+FACTS = ("target", "classes")
+"""What is kept of a sample beside scores: the class explained, and how many classes the model has."""
+
 COST = "cost of "
 """Before the name of a shared score: its forwards, backwards and seconds for one sample."""
 
@@ -95,6 +98,7 @@ class Work:
         self._store = store
         self._progress = progress
         self._target = target
+        self._tables = [self._scalars(subject) for subject in subjects]
         known = self._known()
         self.explicand = self._bind(classifier, samples, known)
         self._paid = Cost(*(float(count) for count in (self.explicand.meter.forwards, self.explicand.meter.backwards)))
@@ -107,21 +111,17 @@ class Work:
 
     def _known(self) -> dict[str, tuple[Tensor, Cost]]:
         """Shared scores `(N, ..., 3)` that the store has of all the samples, with the cost of making them."""
-        tables = [self._scalars(subject) for subject in self.subjects]
-        self._tables = [table for table in tables if table is not None]
-        if len(self._tables) < len(tables):
-            return {}
-        names = set.intersection(*(set(table) for table in self._tables))
         found = {}
-        for name in sorted(names):
-            if f"{COST}{name}" in names:
+        for name in sorted(set.intersection(*(set(table) for table in self._tables))):
+            if not name.startswith(COST) and name not in FACTS:
                 costs = torch.stack([table[f"{COST}{name}"] for table in self._tables]).sum(0)
                 found[name] = (torch.stack([table[name] for table in self._tables]), Cost(*costs.tolist()))
         return found
 
-    def _scalars(self, subject: Subject) -> dict[str, Tensor] | None:
+    def _scalars(self, subject: Subject) -> dict[str, Tensor]:
+        """What the store has of one sample: `FACTS`, scores, and for each its cost."""
         key = self._keys.scores(subject)
-        return self._store.scalars(key) if self._store is not None and key is not None else None
+        return (self._store.scalars(key) if self._store is not None and key is not None else None) or {}
 
     def _bind(self, classifier: Classifier, samples: Sequence[Sample], known: Mapping[str, Any]) -> Explicand:
         masks = [sample.mask for sample in samples if sample.mask is not None]
@@ -146,12 +146,14 @@ class Work:
         host = {
             name: (values.cpu(), torch.tensor(cost.per(len(self.subjects)))) for name, (values, cost) in shared.items()
         }
-        classes = torch.tensor(self.explicand.classifier.classes)
-        targets = self.explicand.target.cpu()
+        facts = (
+            self.explicand.target.cpu(),
+            torch.tensor(self.explicand.classifier.classes).expand(len(self.subjects)),
+        )
         for row, subject in enumerate(self.subjects):
             key = self._keys.scores(subject)
             if key is not None:
-                table = {"target": targets[row], "classes": classes}
+                table = self._tables[row] | {name: fact[row] for name, fact in zip(FACTS, facts, strict=True)}
                 for name, (values, cost) in host.items():
                     table |= {name: values[row], f"{COST}{name}": cost}
                 self._store.write_scalars(key, table)
@@ -181,13 +183,13 @@ class Work:
 
     def _explained(self, method: Part) -> Map:
         paid, self._paid = self._paid, Cost()  # binding the samples is paid for by the first method
-        with self.explicand.meter.ledger() as ledger:
-            try:
+        try:
+            with self.explicand.meter.ledger() as ledger:
                 attribution = method.component(self.explicand)
                 units = method.component.units or self.explicand.units_of(attribution)
-            except Exception as error:  # whatever a stranger's method raises
-                self._wait()
-                return Map(None, None, [sentence(error)] * len(self.subjects), paid=paid.plus(ledger.paid))
+        except Exception as error:  # whatever a stranger's method raises
+            self._wait()
+            return Map(None, None, [sentence(error)] * len(self.subjects), paid=paid.plus(ledger.paid))
         finite = attribution.flatten(1).isfinite().all(1).tolist()  # waits for the device, so the seconds are known
         errors = [None if good else NOT_FINITE for good in finite]
         made = Map(attribution, units, errors, ledger.standalone, paid.plus(ledger.paid))
@@ -224,13 +226,13 @@ class Work:
     def _scored(self, method: Method, metric: Part, made: Map) -> Scored:
         if made.attribution is None:
             return Scored(metric)
-        with self.explicand.meter.ledger() as ledger:
-            try:
+        try:
+            with self.explicand.meter.ledger() as ledger:
                 values, reasons = metric.component.evaluate(self.explicand, made.attribution, method, made.units)
                 _check_values(metric.name, values, len(self.subjects))
-            except Exception as error:  # whatever a stranger's metric raises
-                self._wait()
-                return Scored(metric, ledger, error=sentence(error))
+        except Exception as error:  # whatever a stranger's metric raises
+            self._wait()
+            return Scored(metric, ledger, error=sentence(error))
         return Scored(metric, ledger, values.double(), reasons)
 
     def _wait(self) -> None:
