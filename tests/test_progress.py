@@ -40,7 +40,7 @@ def test_the_line_says_what_is_running_the_rate_and_the_time_left(clock):
         meter.spend(100)
     with progress.step(("explain", "rise"), 4):
         clock[0] += 3
-        assert progress.line() == "50 %, explaining with rise, 38.5 evaluations/s, 0:07 left"  # 8 - 3 and 2 like sobol
+        assert progress.line() == "65 %, explaining with rise, 38.5 evaluations/s, 0:07 left"  # 8 - 3 and 2 like sobol
 
 
 def test_evaluations_of_several_meters_add_up():
@@ -55,9 +55,21 @@ def test_evaluations_of_several_meters_add_up():
 def test_a_forgotten_step_is_over():
     progress = Progress()
     progress.expect(("explain", "sobol"), 4)
+    assert (progress.left, progress.part) == (None, 0)
     progress.forget(("explain", "sobol"), 4)
-    assert progress.left == 0
-    assert progress.line().startswith("100 %")
+    assert (progress.left, progress.part) == (0, 1)
+
+
+def test_a_step_that_takes_longer_takes_nothing_from_the_others(clock):
+    progress = Progress()
+    progress.expect(("explain", "sobol"), 3)
+    with progress.step(("explain", "sobol"), 1):
+        clock[0] += 2
+    with progress.step(("explain", "sobol"), 1):
+        clock[0] += 1
+        assert progress.left == 3
+        clock[0] += 9
+        assert progress.left == 2
 
 
 def test_without_a_terminal_there_are_plain_lines(monkeypatch):

@@ -42,7 +42,7 @@ class Progress:
         self._over = threading.Event()
         self._coming: dict[Step, int] = defaultdict(int)
         self._seen: dict[Step, tuple[int, float]] = {}
-        self._running: tuple[Step, float] | None = None
+        self._running: tuple[Step, int, float] | None = None
         self._done = self._total = 0
         self._meter: Meter | None = None
         self._evaluations = 0
@@ -73,7 +73,7 @@ class Progress:
     def step(self, step: Step, samples: int) -> Iterator[None]:
         """The step in the block is running."""
         start = time.perf_counter()
-        self._running = (step, start)
+        self._running = (step, samples, start)
         try:
             yield
         finally:
@@ -92,19 +92,30 @@ class Progress:
     @property
     def left(self) -> float | None:
         """Seconds left, from what steps took before; None while there are steps of which no like was seen."""
-        seen = dict(self._seen)
-        total = 0.0
+        seen, running = dict(self._seen), self._running
+        left = 0.0
         for step, samples in list(self._coming.items()):
-            if samples:
-                seconds = _typical(step, seen)
-                if seconds is None:
-                    return None
-                total += samples * seconds
-        return max(0.0, total - (time.perf_counter() - self._running[1] if self._running else 0.0))
+            seconds = _typical(step, seen) if samples else 0.0
+            if seconds is None:
+                return None
+            left += samples * seconds
+        if running is not None:
+            step, samples, start = running
+            left -= min(time.perf_counter() - start, samples * (_typical(step, seen) or 0.0))
+        return max(0.0, left)
+
+    @property
+    def part(self) -> float:
+        """Part done, in [0, 1]: of the time if that is known, else of the steps."""
+        left = self.left
+        if left is None:
+            return self._done / max(1, self._total)
+        spent = time.perf_counter() - self._start
+        return spent / max(1e-9, spent + left)
 
     def line(self) -> str:
         """The state in one line: part done, what is running, rate, time left."""
-        return ", ".join(filter(None, (f"{100 * self._done // max(1, self._total)} %", *self._parts())))
+        return ", ".join(filter(None, (f"{100 * self.part:.0f} %", *self._parts())))
 
     def _parts(self) -> tuple[str, str, str]:
         running, left = self._running, self.left
@@ -132,13 +143,13 @@ class Progress:
             self.say(f"{self.evaluations} evaluations in {_duration(seconds)}")
 
     def _refresh(self) -> None:
-        task = None if self._bar is None else self._bar.add_task("", total=self._total, rate="", left="")
+        task = None if self._bar is None else self._bar.add_task("", total=1.0, rate="", left="")
         while not self._over.wait(SECONDS if self._bar is None else 0.2):
             if self._bar is None or task is None:
                 self.say(self.line())
             else:
                 text, rate, left = self._parts()
-                self._bar.update(task, completed=self._done, description=text, rate=rate, left=left)
+                self._bar.update(task, completed=self.part, description=text, rate=rate, left=left)
 
 
 def _typical(step: Step, seen: dict[Step, tuple[int, float]]) -> float | None:
