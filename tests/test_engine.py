@@ -3,7 +3,6 @@
 import copy
 import gc
 import itertools
-import threading
 from functools import partial
 
 import numpy as np
@@ -316,6 +315,20 @@ def test_changed_weights_are_copied_again(how):
     assert not torch.allclose(before, after)
     with torch.no_grad():
         assert_same(after, module(inputs)[:, 0])
+
+
+def test_an_explicand_of_earlier_weights_says_so():
+    module = Smooth()
+    classifier = Classifier(module)
+    old = classifier.explicand(images(), 0)
+    attribution = Gradient()(old)
+    change(module, "in place")
+    SmoothGrad(samples=2)(old)  # the copies of the weights are still those of the explicand
+    classifier.explicand(images(), 0)
+    assert torch.equal(old.gradient, attribution)
+    for ask in (lambda: old.clean, lambda: Deletion()(old, attribution), lambda: SmoothGrad(samples=2)(old)):
+        with pytest.raises(ValueError, match="the weights of Smooth have changed since these inputs were bound"):
+            ask()
 
 
 def test_weights_are_copied_to_channels_last_and_the_module_keeps_its_own():
@@ -750,24 +763,6 @@ def test_a_batch_used_by_hand_in_inference_mode():
         (batch,) = explicand.batches(1)
         gradient = batch.gradients(batch.inputs * 1.0)
     assert_same(gradient, gradient_of(Smooth(), images()))
-
-
-def test_two_threads_may_explain_two_models():
-    found = {}
-
-    def work(number):
-        module = seeded(General, seed=number)
-        found[number] = SmoothGrad(samples=6)(Classifier(module).explicand(images(), 0))
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
-    for number in range(2):
-        seeded(General, seed=number)
-    for thread in threads:
-        thread.start()
-        thread.join()
-    for number in range(2):
-        expected = SmoothGrad(samples=6)(Classifier(seeded(General, seed=number)).explicand(images(), 0))
-        assert_same(found[number], expected)
 
 
 # -- odd models --

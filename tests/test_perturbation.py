@@ -153,6 +153,21 @@ def test_perturbations_with_equal_fields_share_one_response():
     assert work.cost.forwards - spent == 14 + 1
 
 
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: PatchMask(fraction=0.0), r"PatchMask: fraction must lie in \(0, 1\], got 0.0"),
+        (lambda: PatchMask(fraction=20), "PatchMask: fraction must lie in"),
+        (lambda: Square(largest=35), r"Square: largest must lie in \(0, 1\], got 35"),
+        (lambda: PatchMask(removal="black"), "removal must be one of zero"),
+        (lambda: explicand().response(PatchMask(grid=0)), "grid must be at least 1 patch per side, got 0"),
+    ],
+)
+def test_perturbations_that_cannot_be(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
 def test_a_shared_response_is_that_of_a_fresh_explicand():
     shared, fresh = explicand(), explicand(batch_size=64)
     shared.response(Gaussian(samples=9))

@@ -89,6 +89,7 @@ class Classifier:
         self._weights: dict[str, Tensor] = {}
         self._pristine: dict[str, int] = {}  # version of each copy when it was made
         self._seen: list[tuple[float, ...]] | None = None
+        self.weights_version = 0  # how often the weights were copied
         self._layout = torch.channels_last
         self._default_layers: dict[tuple[str, tuple[int, ...]], str] = {}
 
@@ -292,6 +293,7 @@ class Classifier:
         if seen != self._seen:
             self._copy_weights(named)
             self._seen = seen
+            self.weights_version += 1
 
     def _named(self) -> dict[str, Tensor]:
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}

@@ -92,6 +92,7 @@ class Explicand:
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
         self.draws = Draws(inputs.device)
+        self._weights_version = classifier.weights_version
         self._shared: dict[str, tuple[Any, Ledger]] = {}
         self._kept: dict[str, Any] = {}
         self._notes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -138,6 +139,18 @@ class Explicand:
 
     # -- computed once --
 
+    def _check_weights(self) -> None:
+        """Numbers of two models must not meet in one explicand.
+
+        Raises:
+            ValueError: The model's weights have changed since the inputs were bound.
+        """
+        if self.classifier.weights_version != self._weights_version:
+            raise ValueError(
+                f"the weights of {self.classifier.name} have changed since these inputs were bound, and what was "
+                "computed before no longer fits: bind them again with classifier.explicand(...)"
+            )
+
     def shared(self, key: str, make: Callable[[], T]) -> T:
         """What `make` gives, computed once for everyone who asks with this key.
 
@@ -177,6 +190,7 @@ class Explicand:
         """Scores of the inputs as they are, `(N,)`."""
 
         def make() -> Scores:
+            self._check_weights()
             self.meter.spend(self.count)
             return self.classifier.scores(self.inputs, self.target)
 
@@ -187,6 +201,7 @@ class Explicand:
         """Gradient of the logit at the inputs, `(N, C, *F)`."""
 
         def make() -> Tensor:
+            self._check_weights()
             self.meter.spend(self.count, self.count)
             return self.classifier.gradients(self.inputs, self.target)[1]
 
@@ -202,6 +217,7 @@ class Explicand:
         """
 
         def make() -> dict[str, tuple[Tensor, Tensor]]:
+            self._check_weights()
             self.meter.spend(self.count, self.count)
             found = self.classifier.activations(self.inputs, self.target, layers)
             for name, (output, _) in found.items():
@@ -227,6 +243,7 @@ class Explicand:
             count: Variants of each sample.
             kind: What the batches are for, `gradients` or `scores`; the model may take more inputs at once for scores.
         """
+        self._check_weights()
         start, end = 0, self.count * count
         while start < end:
             stop = min(end, start + self.classifier.size(kind))

@@ -63,7 +63,7 @@ class PatchMask(Perturbation):
 
     Attributes:
         grid: Patches per side.
-        fraction: Part of the patches removed in each draw, in (0, 1).
+        fraction: Part of the patches removed in each draw, in (0, 1].
         removal: What replaces them.
     """
 
@@ -72,7 +72,9 @@ class PatchMask(Perturbation):
     removal: str | Removal = "zero"
 
     def __post_init__(self) -> None:
-        """A name and the removal it stands for are one key."""
+        """Check the fraction; a name and the removal it stands for are one key."""
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"PatchMask: fraction must lie in (0, 1], got {self.fraction}")
         object.__setattr__(self, "removal", removal_of(self.removal))
 
     def accepts(self, units: str) -> bool:
@@ -140,7 +142,9 @@ class Square(Perturbation):
     removal: str | Removal = "zero"
 
     def __post_init__(self) -> None:
-        """A name and the removal it stands for are one key."""
+        """Check the side; a name and the removal it stands for are one key."""
+        if not 0 < self.largest <= 1:
+            raise ValueError(f"Square: largest must lie in (0, 1], got {self.largest}")
         object.__setattr__(self, "removal", removal_of(self.removal))
 
     def accepts(self, units: str) -> bool:

@@ -26,6 +26,8 @@ class ImagePatches:
     present: Tensor | None = None
 
     def __init__(self, size: tuple[int, int], grid: int, device: torch.device) -> None:
+        if grid < 1:
+            raise ValueError(f"grid must be at least 1 patch per side, got {grid}")
         self.shape = (min(grid, size[0]), min(grid, size[1]))
         self.count = self.shape[0] * self.shape[1]
         self._rows, self._columns = (
