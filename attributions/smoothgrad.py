@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from xaieval.attributions.gradient import Gradient
@@ -30,7 +29,7 @@ class SmoothGrad(Method):
 
     Units: those of the method for `mean`, else importance.
 
-    Cost: `samples` times the cost of the method.
+    Cost: `samples` times the cost of the method, once for all three variants on the same draws.
 
     Differs from the paper: any method can be wrapped, also one that draws, whose draws are then fresh at each copy.
 
@@ -67,19 +66,24 @@ class SmoothGrad(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The mean `(N, C, *F)` of the maps, or `(N, 1, *F)` of their squares or squared deviations."""
+        shared = f"smoothgrad:{replace(self, variant='mean')!r}"
+        mean, variance = explicand.shared(shared, lambda: self._moments(explicand))
+        if self.variant == "mean":
+            return mean.clone()
+        squares = variance + mean**2 if self.variant == "squared" else variance
+        return squares.sum(1, keepdim=True)
+
+    def _moments(self, explicand: Explicand) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the maps over the copies, `(N, C, *F)` each: one pass serves the three variants."""
         sigma = self.noise * explicand.range
         mean: Tensor | None = None
-        total: Tensor | None = None
+        squares: Tensor | None = None
         for batch in explicand.batches(self.samples):
             noise = batch.of(sigma) * batch.normal("smoothgrad", self.seed)
             maps = self.method(batch.copies(batch.inputs + noise))
-            if mean is None or total is None:
-                total = maps.new_zeros(explicand.count, *maps.shape[1:])
-                mean = torch.zeros_like(total) if self.variant == "variance" else total
-            if self.variant == "variance":
-                batch.merge(mean, total, maps)
-            else:
-                batch.add(total, maps if self.variant == "mean" else maps**2)
-        assert total is not None  # there is at least one batch
-        total = total / self.samples
-        return total if self.variant == "mean" else total.sum(1, keepdim=True)
+            if mean is None or squares is None:
+                mean, squares = (maps.new_zeros(explicand.count, *maps.shape[1:]) for _ in range(2))
+            batch.merge(mean, squares, maps)
+        assert mean is not None  # there is at least one batch
+        assert squares is not None
+        return mean, squares / self.samples

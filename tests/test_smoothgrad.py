@@ -98,10 +98,27 @@ def test_the_target_is_that_of_the_clean_input():
     assert_close(SmoothGrad(20, 0.5)(explicand), sign * weights, 1e-6)
 
 
-def test_squared_is_mean_squared_plus_variance_on_the_same_draws():
+def test_three_variants_are_the_moments_of_the_same_maps_and_are_paid_for_once():
     explicand = explained(network())
+    table = torch.stack(noisy_gradients(explicand, 12))  # (copies, N, C, H, W)
+    before = explicand.cost
     mean, squared, variance = (SmoothGrad(12, variant=variant)(explicand) for variant in VARIANTS)
-    assert_close(squared, (mean**2).sum(1, keepdim=True) + variance, 1e-5)
+    assert_close(mean, table.mean(0), 1e-5)
+    assert_close(squared, (table**2).mean(0).sum(1, keepdim=True), 1e-5)
+    assert_close(variance, table.var(0, correction=0).sum(1, keepdim=True), 1e-5)
+    assert explicand.cost.backwards - before.backwards == 12
+    assert [explicand.evaluations_of(values) for values in (mean, squared, variance)] == [12, 12, 12]
+    alone = SmoothGrad(12, variant="variance")(explained(network()))
+    assert_close(variance, alone, 1e-6)
+
+
+def noisy_gradients(explicand, samples):
+    """Gradients at the noisy copies, one copy of all samples after another."""
+    table = explicand.inputs.new_empty(explicand.count, samples, *explicand.shape[1:])
+    for batch in explicand.batches(samples):
+        noise = batch.of(0.15 * explicand.range) * batch.normal("smoothgrad", 0)
+        batch.write(table, batch.gradients(batch.inputs + noise))
+    return table.unbind(1)
 
 
 def test_small_variance_beside_a_large_mean_keeps_its_digits():
