@@ -30,6 +30,7 @@ from xaieval.laws.toys import (
     partly_present,
     seeded,
 )
+from xaieval.removal import removal_of
 
 Law = Callable[[Method], None]
 
@@ -46,13 +47,17 @@ def laws_of(method: Method) -> Iterator[Law]:
         yield law_sentinel
     if method.units == "gradient" and not method.sentinel:
         yield law_linear_gradient
-    if method.units == "contribution" and not method.sentinel:
+    if method.units == "contribution" and not method.sentinel and _fixed_baseline(method):
         yield law_linear_contribution
     if method.units == "importance" and not method.sentinel:
         yield law_planted
-    if method.complete:
+    if method.complete and _fixed_baseline(method):
         yield law_complete
     yield from common.laws_of(method)
+
+
+def _fixed_baseline(method: Method) -> bool:
+    return removal_of(getattr(method, "removal", "zero")).fixed
 
 
 # -- the output --

@@ -374,9 +374,12 @@ def _faithfulness(metric: Metric) -> tuple[Tensor, Tensor, Tensor]:
     made, inputs = limited(metric, FAIR), images(3)
     work = explicand(module, inputs, target=0, batch_size=64, mask=_masks(3))
     units = "contribution" if "contribution" in metric.accepts else metric.accepts[0]
-    maps = gradient * inputs if units == "contribution" else gradient.expand_as(inputs).clone()
+    maps = gradient.expand_as(inputs).clone()
+    if units != "gradient":
+        removal = work.removal(getattr(metric, "removal", "zero"))
+        maps = gradient * (inputs - (removal.values if removal.fixed else 0.5))  # noise is 0.5 on average
     if units == "importance":
-        maps = (gradient * inputs).sum(1, keepdim=True)
+        maps = maps.sum(1, keepdim=True)
 
     def values(maps: Tensor) -> Tensor:
         return made(work, maps, method=_Gradient(), units=units)
