@@ -49,6 +49,9 @@ def main() -> None:
             run_verb(arguments[0], arguments[1:])
         else:
             _compose_and_run()
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("\nStopped. The finished cells are kept: the same command goes on from there.")
     except Exception as error:
