@@ -222,18 +222,23 @@ def test_live_inputs_do_not_grow_with_the_samples(run):
 
 
 def test_nothing_is_kept_of_an_explicand():
-    """No cycle holds the tensors of copies until the garbage collector comes."""
+    """No cycle holds the tensors of an explicand and its copies until the garbage collector comes."""
 
     def tensors():
         return sum(issubclass(type(thing), torch.Tensor) and thing.shape[-2:] == (18, 18) for thing in gc.get_objects())
 
-    explicand = bind(Smooth(), images(2, 18), target=0)
+    def work():
+        explicand = bind(Smooth(), images(2, 18), target=0)
+        SmoothGrad(samples=20)(explicand)
+        MaxSensitivity(copies=3)(explicand, SmoothGrad(samples=3)(explicand), SmoothGrad(samples=3))
+        Deletion()(explicand, GradCAM("module.last")(bind(Spy(seeded(Rectified18)), images(2, 18), target=0)))
+
+    work()
     gc.collect()
     gc.disable()
     try:
         before = tensors()
-        SmoothGrad(samples=20)(explicand)
-        MaxSensitivity(copies=3)(explicand, SmoothGrad(samples=3)(explicand), SmoothGrad(samples=3))
+        work()
         assert tensors() == before
     finally:
         gc.enable()
@@ -326,7 +331,7 @@ def test_an_explicand_of_earlier_weights_says_so():
     SmoothGrad(samples=2)(old)  # the copies of the weights are still those of the explicand
     classifier.explicand(images(), 0)
     assert torch.equal(old.gradient, attribution)
-    for ask in (lambda: old.clean, lambda: Deletion()(old, attribution), lambda: SmoothGrad(samples=2)(old)):
+    for ask in (lambda: old.clean, lambda: Deletion()(old, attribution), lambda: SmoothGrad(samples=3)(old)):
         with pytest.raises(ValueError, match="the weights of Smooth have changed since these inputs were bound"):
             ask()
 
