@@ -516,6 +516,9 @@ def test_precisions():
     assert not torch.equal(scores.clean.logit, plain.clean.logit)
     torch.testing.assert_close(scores.clean.logit, expected, rtol=0.02, atol=0.02)
     assert torch.equal(scores.gradient, plain.gradient)
+    predicted = Classifier(module, precision="bfloat16").explicand(inputs[:, :, :8, :8])
+    asked = Classifier(module, precision="bfloat16").explicand(inputs[:, :, :8, :8], predicted.target)
+    assert torch.equal(predicted.clean.values, asked.clean.values)
     assert not torch.equal(everything.gradient, plain.gradient)
     assert_same(everything.gradient, plain.gradient, 0.2)
     assert {e.gradient.dtype for e in (plain, scores, everything)} == {torch.float32}
