@@ -43,7 +43,7 @@ def serial(project):
 
 def rows_of(project, name, *options):
     """Rows of the sweep, after its joint table was printed."""
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_worker_niceness": "0"}
     process = command(project, *SWEEP, f"hydra.sweep.dir={name}", f"store.path={name}/store", *options, **quiet)
     out = finished(process)
     assert out.count("pictures, toy:Net: 8 samples") == 1
