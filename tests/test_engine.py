@@ -3,7 +3,9 @@
 import copy
 import gc
 import itertools
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.batch_size import BatchSize
 from xaieval.classifier import Classifier
+from xaieval.component import Method
 from xaieval.laws.guards import Planes, untouched
 from xaieval.laws.toys import Counting, General, Rectified, seeded
 from xaieval.metrics.deletion import Deletion
@@ -957,6 +960,22 @@ def test_attributions_of_other_types_and_with_a_graph_are_scored(dtype):
         assert_same(values, expected, 1e-3)
         assert values.dtype == torch.float32
         assert not values.requires_grad
+
+
+@dataclass(frozen=True)
+class Graphed(Method):
+    units: ClassVar[str] = "contribution"
+
+    def attribute(self, explicand):
+        return (explicand.inputs.double() * torch.ones(3, 1, 1, requires_grad=True)).double()
+
+
+def test_what_a_method_returns_is_float32_without_a_graph():
+    explicand = of()
+    attribution = Graphed()(explicand)
+    assert attribution.dtype == torch.float32
+    assert not attribution.requires_grad
+    assert explicand.units_of(attribution) == "contribution"
 
 
 def test_units_are_noted_and_otherwise_read_from_the_shape():
