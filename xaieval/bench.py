@@ -4,8 +4,7 @@ For each method and each metric that asks for a response, on ResNet-18 at 224 pi
 
 * evaluations per sample,
 * the time over (evaluations x the bare model's time per evaluation), the bare model in its best batch size and layout,
-measured in turn
-  with ours: 1.00 means that nothing but the model takes time,
+  measured in turn with ours: 1.00 means that nothing but the model takes time,
 * where Captum has the same thing, our time over Captum's at equal settings.
 """
 
