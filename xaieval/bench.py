@@ -66,7 +66,7 @@ class Case:
     name: str
     ours: Callable[[Explicand], Any]
     captum: Callable[[nn.Module, Tensor, int], Any] | None = None
-    images: int = 1  # methods of one evaluation get a full batch of images
+    images: int = 1  # what takes few evaluations gets more images, so that batches are full as in a run
 
 
 class Bare:
@@ -135,8 +135,8 @@ def cases() -> list[Case]:
         Case("sobol 6 x 6, 4 designs", Sobol(grid=6, designs=4)),
         Case("rise 200", RISE(samples=200)),
         Case("infidelity 100", _infidelity, _captum_infidelity),
-        Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1]))),
-        Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity),
+        Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1])), images=8),
+        Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity, 8),
     ]
 
 
