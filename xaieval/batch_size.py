@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from xaieval.cost import Clock, _seconds
+from xaieval.cost import Clock, seconds_between
 
 
 class BatchSize:
@@ -40,7 +40,7 @@ class BatchSize:
         stop = self._clock.mark()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self._times.setdefault(count, []).append(_seconds(start, stop) / count)
+        self._times.setdefault(count, []).append(seconds_between(start, stop) / count)
         if len(self._times[count]) == 2:
             self._next()
 

@@ -46,7 +46,8 @@ class Clock:
         return event
 
 
-def _seconds(start: torch.cuda.Event | float, stop: torch.cuda.Event | float) -> float:
+def seconds_between(start: torch.cuda.Event | float, stop: torch.cuda.Event | float) -> float:
+    """Seconds from one mark to another; on CUDA only after a synchronization."""
     if isinstance(start, float) and isinstance(stop, float):
         return stop - start
     assert not isinstance(start, float)
@@ -82,8 +83,8 @@ class Ledger:
         """What was spent here, without the shared things that were made on the way."""
         if self._known is not None:
             return self._known
-        inner = sum(_seconds(made._start, made._stop) for made in self.made)
-        return Cost(self.forwards, self.backwards, max(0.0, _seconds(self._start, self._stop) - inner))
+        inner = sum(seconds_between(made._start, made._stop) for made in self.made)
+        return Cost(self.forwards, self.backwards, max(0.0, seconds_between(self._start, self._stop) - inner))
 
     @property
     def paid(self) -> Cost:
@@ -130,12 +131,10 @@ class Meter:
     def ledger(self) -> Iterator[Ledger]:
         """Measure the work in the block; what an inner ledger spends counts for the outer one as well."""
         ledger = Ledger(self.clock)
-        self._open.append(ledger)
         try:
-            yield ledger
+            with self._opened(ledger):
+                yield ledger
         finally:
-            self._open.pop()
-            ledger.close()
             if self._open:
                 outer = self._open[-1]
                 outer.forwards += ledger.forwards
@@ -147,14 +146,22 @@ class Meter:
     def making(self) -> Iterator[Ledger]:
         """Measure the making of something shared: the outer ledger uses it, but does not own its cost."""
         ledger = Ledger(self.clock)
+        try:
+            with self._opened(ledger):
+                yield ledger
+        finally:
+            if self._open:
+                self._open[-1].made.append(ledger)
+
+    @contextmanager
+    def _opened(self, ledger: Ledger) -> Iterator[None]:
+        """The innermost ledger within the block, closed afterwards."""
         self._open.append(ledger)
         try:
-            yield ledger
+            yield
         finally:
             self._open.pop()
             ledger.close()
-            if self._open:
-                self._open[-1].made.append(ledger)
 
     def use(self, ledger: Ledger) -> None:
         """Note that the work in progress used something shared."""
