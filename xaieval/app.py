@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.config import ConfigError, components, load, plain
 from xaieval.datasets.preprocess import DatasetError
@@ -101,6 +102,7 @@ def job(config: DictConfig) -> None:
     Raises:
         CellError: Some cells failed, after all others are finished.
     """
+    keep_freed_memory()
     context = HydraConfig.get()
     sweeping = context.mode == RunMode.MULTIRUN
     if Path(context.runtime.cwd).is_dir():
