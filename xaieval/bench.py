@@ -26,6 +26,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from xaieval.allocator import keep_freed_memory
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.integrated_gradients import IntegratedGradients
@@ -66,7 +67,7 @@ class Case:
     name: str
     ours: Callable[[Explicand], Any]
     captum: Callable[[nn.Module, Tensor, int], Any] | None = None
-    images: int = 1  # what takes few evaluations gets more images, so that batches are full as in a run
+    images: int = 1  # methods of one evaluation get a full batch of images
 
 
 class Bare:
@@ -135,8 +136,8 @@ def cases() -> list[Case]:
         Case("sobol 6 x 6, 4 designs", Sobol(grid=6, designs=4)),
         Case("rise 200", RISE(samples=200)),
         Case("infidelity 100", _infidelity, _captum_infidelity),
-        Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1])), images=8),
-        Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity, 8),
+        Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1]))),
+        Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity),
     ]
 
 
@@ -210,6 +211,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="lines whose name contains this")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
+    keep_freed_memory()  # as the command `xaieval` does, here for all three
     torch.manual_seed(0)
     network = resnet18().eval().to(device)
     bare = Bare(copy.deepcopy(network), device)

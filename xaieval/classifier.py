@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
 from xaieval.layers import default_layer, find_layer, watch
 from xaieval.modalities.images import Images
@@ -88,6 +89,7 @@ class Classifier:
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
         self._weights: dict[str, Tensor] = {}
         self._pristine: dict[str, int] = {}  # version of each copy when it was made
+        self._folds: dict[int, Fold] | None = None  # None: not known before the first call
         self._seen: list[tuple[float, ...]] | None = None
         self.weights_version = 0  # how often the weights were copied
         self._layout = torch.channels_last
@@ -251,9 +253,35 @@ class Classifier:
         return self._call(inputs, bfloat16)
 
     def _call(self, inputs: Tensor, bfloat16: bool) -> Tensor:
+        if bfloat16:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return self._run(inputs)
+        if hooked(self.module):
+            return self._run(inputs)
+        if self._folds is None:
+            try:
+                return self._observed(inputs)
+            except torch.OutOfMemoryError:  # the graph of gradients may not fit where scores alone do
+                self._folds = {}
+        try:
+            with Folded(self._folds):
+                return self._run(inputs)
+        except UnsafeFoldError:
+            self._folds = {}
+            return self._run(inputs)
+
+    def _observed(self, inputs: Tensor) -> Tensor:
+        """A call that also finds out which batch normalizations later calls may fold into a convolution."""
+        differentiated = torch.is_grad_enabled()
+        with keepable(), torch.enable_grad(), Observed(self._weights) as observed:
+            leaf = inputs if inputs.requires_grad else _normal(inputs).detach().requires_grad_()
+            logits = self._run(leaf)
+            self._folds = observed.folds(logits)
+        return logits if differentiated else logits.detach()
+
+    def _run(self, inputs: Tensor) -> Tensor:
         inputs = self._first_layer(inputs)
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
-        with _evaluating(self.module), autocast:
+        with _evaluating(self.module):
             try:
                 # A dictionary of its own: buffers that the model replaces are put into it.
                 output = functional_call(self.module, dict(self._weights), (inputs,))
@@ -301,6 +329,7 @@ class Classifier:
     def _copy_weights(self, named: Mapping[str, Tensor]) -> None:
         self._weights = {name: self._prepared(tensor) for name, tensor in named.items()}
         self._pristine = {name: copy._version for name, copy in self._weights.items()}
+        self._folds = None
 
     def _mend_weights(self) -> None:
         """Make the copies again that a call wrote into, such as a counter of calls: each call starts alike."""
