@@ -20,7 +20,7 @@ def with_statistics(make):
         module = make().eval().requires_grad_(False)
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
-                if part.running_mean is not None:
+                if part.running_mean is not None and part.running_var is not None:
                     part.running_mean.normal_(0, 0.1)
                     part.running_var.uniform_(0.5, 1.5)
                 if part.affine:

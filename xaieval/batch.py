@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -84,10 +84,15 @@ class Batch:
         """Uniform values in [0, 1), likewise."""
         return self._drawn(self.explicand.draws.uniform, purpose, seed, shape)
 
-    def scores(self, inputs: Tensor) -> Scores:
-        """Scores `(n,)` of inputs `(n, C, *F)`, for the target of each pair's sample."""
+    def scores(self, inputs: Tensor, scaled: Mapping[str, Tensor] | None = None) -> Scores:
+        """Scores `(n,)` of inputs `(n, C, *F)`, for the target of each pair's sample.
+
+        Args:
+            inputs: `(n, C, *F)`.
+            scaled: Factors `(n, K)` by which the channels of a layer's output are multiplied, by the layer's name.
+        """
         self.explicand.meter.spend(len(self))
-        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target))
+        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target), scaled)
 
     def gradients(self, inputs: Tensor, score: str = "logit") -> Tensor:
         """Gradients `(n, C, *F)` of the score at inputs `(n, C, *F)`."""

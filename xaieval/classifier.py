@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
-from xaieval.layers import default_layer, find_layer, watch
+from xaieval.layers import default_layer, find_layer, scaling, watch
 from xaieval.modalities.images import Images
 from xaieval.scores import Scores
 
@@ -154,11 +154,23 @@ class Classifier:
         """
         return self._forward(inputs, self.precision == "bfloat16_all")
 
-    def scores(self, inputs: Tensor, target: Tensor) -> Scores:
-        """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`."""
+    def scores(self, inputs: Tensor, target: Tensor, scaled: Mapping[str, Tensor] | None = None) -> Scores:
+        """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`.
+
+        Args:
+            inputs: `(N, C, *F)`.
+            target: The class explained for each, `(N,)`.
+            scaled: Factors `(N, K)` by which the channels of a layer's output are multiplied, by the layer's name.
+
+        Raises:
+            ValueError: A layer that the model does not have, or that has other channels.
+        """
+        scaled = scaled or {}
+        modules = {name: find_layer(self.module, name) for name in scaled}
 
         def run(part: slice) -> Tensor:
-            with torch.no_grad():
+            factors = {name: values[part] for name, values in scaled.items()}
+            with torch.no_grad(), scaling(modules, factors):
                 logits = self._forward(inputs[part], self.precision != "float32")
                 return Scores.read(logits, target[part]).values
 

@@ -65,6 +65,28 @@ def watch(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
+@contextmanager
+def scaling(modules: Mapping[str, nn.Module], factors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Multiply the channels of these modules' outputs `(n, K, h, w)` by factors `(n, K)` during one call."""
+
+    def scale(name: str) -> Callable[..., Tensor]:
+        def hook(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
+            factor = factors[name]
+            if not isinstance(output, Tensor) or output.shape[:2] != factor.shape:
+                came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(f"layer {name!r} gives {came}, expected {tuple(factor.shape)} samples and channels")
+            return output * factor.view(*factor.shape, *[1] * (output.dim() - 2))
+
+        return hook
+
+    handles = [layer.register_forward_hook(scale(name)) for name, layer in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def default_layer(method: str, module: nn.Module, call: Callable[[], object]) -> str:
     """The layer that a class activation method reads if none is named, by shapes alone.
 
