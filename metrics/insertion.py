@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from xaieval.component import Method, Metric
-from xaieval.explicand import Explicand
-from xaieval.removal import Removal
-from xaieval.scores import NAMES
+from xaieval.curve_area import CurveArea
 
 
 @dataclass(frozen=True)
-class Insertion(Metric):
+class Insertion(CurveArea):
     """Area below the score while the top patches are put back (Petsiuk 2018, arXiv 1806.07421, "insertion").
 
     `Ins = integral_0^1 f(the top t of the patches) dt` by the trapezoid rule, both end points included. Patches are
@@ -42,27 +36,5 @@ class Insertion(Metric):
     """
 
     higher_is_better: ClassVar[bool] = True
-    category: ClassVar[str] = "faithfulness"
     reference: ClassVar[str] = "arXiv:1806.07421"
-    grid: int = 14
-    steps: int = 14
-    output: str = "probability"
-    removal: str | Removal = "zero"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        if self.output not in NAMES:
-            raise ValueError(f"Insertion: output must be one of {', '.join(NAMES)}, got {self.output!r}")
-        if self.steps < 1:
-            raise ValueError(f"Insertion: steps must be at least 1, got {self.steps}")
-
-    @property
-    def bounds(self) -> tuple[float, float]:  # type: ignore[override]
-        """Those of the output."""
-        return (0.0, 1.0) if self.output == "probability" else (-math.inf, math.inf)
-
-    def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
-        """The area `(N,)`."""
-        curve = explicand.curve(attribution, self.grid, self.steps, self.removal, "insertion", self.seed)
-        return curve.area(self.output)
+    direction: ClassVar[str] = "insertion"
