@@ -169,9 +169,9 @@ def test_channels_scaled_by_one_are_the_model_and_by_zero_its_ablation():
     explicand = Classifier(module, batch_size=2).explicand(inputs, 1)
     keep = torch.ones(3, 6)
     keep[0, 2] = keep[1, :] = 0
-    found = []
-    for batch in explicand.batches(1, "scores"):
-        found.append(batch.scores(batch.inputs, {"first": batch.of_rows(keep)}).logit)
+    found = [
+        batch.scores(batch.inputs, {"first": batch.of_rows(keep)}).logit for batch in explicand.batches(1, "scores")
+    ]
     hidden = module.first(inputs) * keep[:, :, None, None]
     expected = module.head(module.last(hidden.relu()).mean((2, 3)))[:, 1]
     torch.testing.assert_close(torch.cat(found), expected)
