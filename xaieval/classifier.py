@@ -14,6 +14,7 @@ from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
 from xaieval.layers import default_layer, find_layer, scaling, watch
 from xaieval.modalities.images import Images
+from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
 
 if TYPE_CHECKING:
@@ -176,11 +177,21 @@ class Classifier:
 
         return Scores(torch.cat(list(self._packed(run, len(inputs), "scores"))))
 
-    def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit") -> tuple[Scores, Tensor]:
-        """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each."""
+    def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit", rule: str = "") -> tuple[Scores, Tensor]:
+        """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each.
+
+        Args:
+            inputs: `(N, C, *F)`.
+            target: The class explained for each, `(N,)`.
+            score: Form of the score.
+            rule: How gradients pass rectifiers, `guided` or `deconvnet`; empty: by their derivative.
+
+        Raises:
+            ValueError: A rule, and a model that calls no rectifier.
+        """
 
         def run(part: slice) -> tuple[Tensor, Tensor]:
-            with keepable(), torch.enable_grad():
+            with keepable(), torch.enable_grad(), self._rectifying(rule):
                 leaf = _normal(inputs[part]).detach().requires_grad_()
                 scores = Scores.read(self._forward(leaf, self.precision == "bfloat16_all"), _normal(target[part]))
                 (gradient,) = _gradients(scores.of(score), [leaf])
@@ -188,6 +199,20 @@ class Classifier:
 
         values, gradients = zip(*self._packed(run, len(inputs), "gradients"), strict=True)
         return Scores(torch.cat(values)), torch.cat(gradients)
+
+    @contextlib.contextmanager
+    def _rectifying(self, rule: str) -> Iterator[None]:
+        """Another rule for rectifiers in the block, if one is named."""
+        if not rule:
+            yield
+            return
+        with Rectifiers(rule) as rectifiers:
+            yield
+        if not rectifiers.seen:
+            raise ValueError(
+                f"{self.name} calls no relu, relu6 or hardtanh, for which alone the rule {rule!r} is defined: the map "
+                "would be the plain gradient; choose another method for this model"
+            )
 
     def activations(self, inputs: Tensor, target: Tensor, layers: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
         """Output of each layer and the gradient of the logit there, from one forward and one backward for all layers.

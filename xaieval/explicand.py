@@ -207,6 +207,23 @@ class Explicand:
 
         return self.shared("gradient", make)
 
+    def rectified(self, rule: str) -> Tensor:
+        """Gradient of the logit at the inputs with another rule for rectifiers, `(N, C, *F)`.
+
+        Args:
+            rule: `guided` or `deconvnet`, see `xaieval.rectifiers`.
+
+        Raises:
+            ValueError: The model calls no rectifier.
+        """
+
+        def make() -> Tensor:
+            self._check_weights()
+            self.meter.spend(self.count, self.count)
+            return self.classifier.gradients(self.inputs, self.target, rule=rule)[1]
+
+        return self.shared(f"gradient:{rule}", make)
+
     def activations(self, layers: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
         """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
 

@@ -321,7 +321,7 @@ def law_memory(method: Method) -> None:
     peaks = []
     for draws in (4, 16):
         made = changed(limited(method, SMALL), samples=draws, steps=draws, designs=draws)
-        work = explicand(seeded(lambda: Smooth(side)), images(count, side), batch_size=batch_size)
+        work = explicand(seeded(lambda: Rectified("module")), images(count, side), batch_size=batch_size)
         with Planes((side, side)) as planes:
             made(work)
         peaks.append(planes.largest)
