@@ -99,6 +99,32 @@ def test_blur_leaves_out_what_is_absent():
     torch.testing.assert_close(first[..., :6], IMAGES.blur(image, 5, 1.0, None)[..., :6])  # far from the edge
 
 
+@pytest.mark.parametrize("size", [(12, 15), (7, 1), (40, 33)])
+def test_each_image_has_its_own_gaussian_blur_which_is_that_of_scipy(size):
+    """Also where the kernel is much wider than the image, so that the border is reflected many times."""
+    sigmas, reach = [0.0, 0.3, 1.0, 4.0, 50.0], 200
+    image = random(len(sigmas), 3, *size)
+    expected = np.stack(
+        [
+            scipy.ndimage.gaussian_filter(one, (0, sigma, sigma), mode="reflect", radius=(0, reach, reach))
+            for one, sigma in zip(image.double().numpy(), sigmas, strict=True)
+        ]
+    )
+    values = IMAGES.diffuse(image, torch.tensor(sigmas), reach, None)
+    np.testing.assert_allclose(values.numpy(), expected, atol=2e-6)  # sums of up to 40 x 33 products in float32
+
+
+def test_gaussian_blur_leaves_out_what_is_absent():
+    image, present = random(2, 3, 12, 12), torch.ones(2, 12, 12, dtype=torch.bool)
+    present[:, :, 8:] = False
+    sigma, absent = torch.tensor([1.0, 30.0]), ~present[:, None]
+    first, second = (IMAGES.diffuse(image.masked_fill(absent, v), sigma, 120, present) for v in (0.0, 100.0))
+    assert torch.equal(first, second)
+    constant = IMAGES.diffuse(torch.full((2, 3, 12, 12), 0.4), sigma, 120, present)
+    torch.testing.assert_close(constant[..., :8], torch.full((2, 3, 12, 8), 0.4))
+    torch.testing.assert_close(first[:1, ..., :3], IMAGES.diffuse(image[:1], sigma[:1], 120, None)[..., :3])
+
+
 def test_edges_are_those_of_scikit_image():
     image = random(2, 3, 9, 13)
     expected = np.stack([skimage.filters.sobel(gray, mode="nearest") for gray in image.mean(1).numpy()])
