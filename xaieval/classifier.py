@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -95,6 +97,11 @@ class Classifier:
         self.weights_version = 0  # how often the weights were copied
         self._layout = torch.channels_last
         self._default_layers: dict[tuple[str, tuple[int, ...]], str] = {}
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Copies of the parameters and buffers that the model is called with, by name."""
+        return self._weights
 
     @property
     def normalization(self) -> tuple[list[float], list[float]] | None:
@@ -241,6 +248,21 @@ class Classifier:
             for name in layers
         }
 
+    def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
+        with keepable(), torch.enable_grad():
+            leaves = {name: self.weights[name].detach().requires_grad_() for name, _ in self.module.named_parameters()}
+            logits = self._run(_normal(inputs), {**self.weights, **leaves})
+            loss = functional.cross_entropy(logits, _normal(target))
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return dict(zip(leaves, gradients, strict=True))
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Classifier:
+        """The same model with other values of some parameters or buffers; the module itself is not edited."""
+        twin = copy.copy(self)
+        twin._copy_weights({**self.weights, **weights})
+        return twin
+
     def default_layer(self, method: str, example: Tensor) -> str:
         """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes.
 
@@ -316,12 +338,12 @@ class Classifier:
             self._folds = observed.folds(logits)
         return logits if differentiated else logits.detach()
 
-    def _run(self, inputs: Tensor) -> Tensor:
+    def _run(self, inputs: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         inputs = self._first_layer(inputs)
         with _evaluating(self.module):
             try:
                 # A dictionary of its own: buffers that the model replaces are put into it.
-                output = functional_call(self.module, dict(self._weights), (inputs,))
+                output = functional_call(self.module, dict(weights or self._weights), (inputs,))
             finally:
                 self._mend_weights()
         return self._checked(output, len(inputs))

@@ -12,7 +12,7 @@ A batch never holds more pairs than the model takes at once, so memory does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -250,6 +250,43 @@ class Explicand:
     def layer(self, method: str) -> str:
         """The layer that a method reads if none is named."""
         return self.classifier.default_layer(method, self.inputs)
+
+    # -- the samples with other weights --
+
+    def each(self) -> Iterator[Explicand]:
+        """The samples one by one; what they spend is booked here."""
+        for row in range(self.count):
+            part = slice(row, row + 1)
+            yield type(self)(
+                self.classifier,
+                self.inputs[part],
+                self.target[part],
+                self.ids[part],
+                mask=None if self.mask is None else self.mask[part],
+                present=None if self.present is None else self.present[part],
+                copy=self.copy[part],
+                meter=self.meter,
+            )
+
+    def weight_gradients(self) -> dict[str, Tensor]:
+        """Gradient of the mean cross-entropy at every parameter of the model, by name; one forward and one backward."""
+        self._check_weights()
+        self.meter.spend(self.count, self.count)
+        return self.classifier.weight_gradients(self.inputs, self.target)
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Explicand:
+        """The same samples bound to the model with other values of some weights; evaluations are booked here."""
+        self._check_weights()
+        return type(self)(
+            self.classifier.with_weights(weights),
+            self.inputs,
+            self.target,
+            self.ids,
+            mask=self.mask,
+            present=self.present,
+            copy=self.copy,
+            meter=self.meter,
+        )
 
     # -- variants --
 
