@@ -131,24 +131,10 @@ class Images:
         offsets = torch.arange(reach + 1, device=inputs.device)
         kernel = torch.exp(-((offsets / sigma[:, None].clamp(min=1e-3)) ** 2) / 2) * (1 + (offsets > 0))  # both sides
         kernel = kernel / kernel.sum(1, keepdim=True)
-        rows, columns = (_reflected(kernel, offsets, side)[:, None] for side in inputs.shape[2:])
-        return rows @ inputs @ columns
-
-    def diffuse(self, inputs: Tensor, sigma: Tensor, reach: int, present: Tensor | None) -> Tensor:
-        """Gaussian blur of each image with its own standard deviation `sigma` `(N,)` in pixels, 0 for none.
-
-        Kernels end `reach` pixels away and borders are reflected with the border pixel repeated, as often as the reach
-        needs (SciPy's `reflect`). What is absent has no part in it, as in `blur`.
-        """
-        if present is not None:
-            weight = present[:, None].to(inputs.dtype)
-            blurred, total = (self.diffuse(values, sigma, reach, None) for values in (inputs * weight, weight))
-            return blurred / total.clamp(min=torch.finfo(total.dtype).eps)
-        offsets = torch.arange(reach + 1, device=inputs.device)
-        kernel = torch.exp(-((offsets / sigma[:, None].clamp(min=1e-3)) ** 2) / 2) * (1 + (offsets > 0))  # both sides
-        kernel = kernel / kernel.sum(1, keepdim=True)
-        rows, columns = (_reflected(kernel, offsets, side)[:, None] for side in inputs.shape[2:])
-        return rows @ inputs @ columns
+        (rows, tall), (columns, wide) = (_waves(kernel, offsets, side) for side in inputs.shape[2:])
+        center = inputs.mean((2, 3), keepdim=True)  # else rounding hides what a wide blur leaves of the contrast
+        spectrum = rows.T @ (inputs - center) @ columns
+        return center + rows @ (spectrum * tall[:, None, :, None] * wide[:, None, None]) @ columns.T
 
     def edges(self, inputs: Tensor, present: Tensor | None) -> Tensor:
         """Sobel magnitude of the channel mean, `(N, 1, H, W)`: an explanation that never saw the model.
@@ -196,8 +182,8 @@ def _slic(photo: Any, count: int) -> Any:
     return labels
 
 
-def _reflected(kernel: Tensor, offsets: Tensor, side: int) -> Tensor:
-    """Convolutions of `side` pixels with symmetric kernels `(N, offsets)`, as symmetric matrices `(N, side, side)`.
+def _waves(kernel: Tensor, offsets: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Cosines `(side, waves)`, orthonormal, and how symmetric kernels `(N, offsets)` damp each of them, `(N, waves)`.
 
     With borders reflected, cosines are the eigenvectors of every symmetric kernel, and its transform the eigenvalues:
     a kernel much wider than the image costs no more than a small one.
@@ -207,22 +193,5 @@ def _reflected(kernel: Tensor, offsets: Tensor, side: int) -> Tensor:
     def cosines(phases: Tensor) -> Tensor:  # cos(pi phases / (2 side)), reduced while they are exact integers
         return torch.cos((phases % (4 * side)).to(kernel.dtype) * (math.pi / (2 * side)))
 
-    eigenvalues = kernel @ cosines(2 * offsets[:, None] * waves)
     vectors = cosines((2 * waves[:, None] + 1) * waves) * ((1 + (waves > 0)) / side).to(kernel.dtype).sqrt()
-    return (vectors * eigenvalues[:, None]) @ vectors.T
-
-
-def _reflected(kernel: Tensor, offsets: Tensor, side: int) -> Tensor:
-    """Convolutions of `side` pixels with symmetric kernels `(N, offsets)`, as symmetric matrices `(N, side, side)`.
-
-    With borders reflected, cosines are the eigenvectors of every symmetric kernel, and its transform the eigenvalues:
-    a kernel much wider than the image costs no more than a small one.
-    """
-    waves = torch.arange(side, device=kernel.device)
-
-    def cosines(phases: Tensor) -> Tensor:  # cos(pi phases / (2 side)), reduced while they are exact integers
-        return torch.cos((phases % (4 * side)).to(kernel.dtype) * (math.pi / (2 * side)))
-
-    eigenvalues = kernel @ cosines(2 * offsets[:, None] * waves)
-    vectors = cosines((2 * waves[:, None] + 1) * waves) * ((1 + (waves > 0)) / side).to(kernel.dtype).sqrt()
-    return (vectors * eigenvalues[:, None]) @ vectors.T
+    return vectors, kernel @ cosines(2 * offsets[:, None] * waves)
