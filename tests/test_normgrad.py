@@ -7,6 +7,7 @@ from networks import TARGET, assert_close, explained, network
 from torch import nn
 from torch.nn.functional import interpolate
 
+from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.normgrad import NormGrad
 from xaieval.classifier import Classifier
 
@@ -117,3 +118,73 @@ def test_wrong_layers_are_told():
         NormGrad(("5",))(explicand)
     with pytest.raises(ValueError, match="no layer with a spatial output"):
         NormGrad()(Classifier(constant()).explicand(random(1, 3, 8, 8), 0))
+
+
+def test_real_reads_the_last_convolution_of_the_default_block():
+    explicand = plain(network(), random(3, 3, 16, 20))
+    layer = explicand.convolution("normgrad")
+    assert layer == LAYER
+    assert_close(NormGrad(extraction="real")(explicand), NormGrad((layer,), "real")(explicand))
+    rectifier = Classifier(network(), layers={"normgrad": "3"}).explicand(random(3, 3, 16, 20), TARGET)
+    with pytest.raises(ValueError, match="layer '3' holds no convolution"):
+        NormGrad(extraction="real")(rectifier)
+
+
+def test_grad_cam_and_the_linear_approximation_meet_before_global_pooling():
+    """There the gradient is its own mean over positions."""
+    explicand = plain(network(), random(3, 3, 16, 20))
+    linear = NormGrad(("3",), "scaling", "sum")(explicand)
+    assert_close(linear, GradCAM("3", relu=False)(explicand), 1e-5)
+    assert bool((linear < 0).any())
+
+
+def test_the_bias_map_is_constant_before_global_pooling():
+    maps = NormGrad(("3",), "bias", "max_abs")(plain(network(), random(3, 3, 16, 20))).flatten(1)
+    assert_close(maps, maps[:, :1].expand_as(maps), 1e-6)
+
+
+def test_the_linear_approximation_sums_to_the_score_of_a_homogeneous_tail():
+    """Without biases behind it, `sum_u,k x g = f`; at the layer's own resolution, which nearest neighbors keep."""
+    explicand = plain(network(bias=False), random(3, 3, 16, 20))
+    activation, gradient = explicand.activations(("1",))["1"]
+    maps = NormGrad(("1",), "scaling", "sum")._map(explicand, "1", activation, gradient)
+    assert_close(maps.sum((1, 2, 3)), explicand.clean.logit, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares"), [("uniform", (0.5, 0.5)), ("linear", (1 / 3, 2 / 3)), ((3.0, 1.0), (0.75, 0.25))]
+)
+def test_weighted_geometric_mean(weights, shares):
+    explicand = plain(network(), random(3, 3, 16, 20))
+    first, second = (scaled(NormGrad((layer,))(explicand)) for layer in ("0", "2"))
+    found = NormGrad(("0", "2"), weights=weights)(explicand)
+    assert_close(found, first ** shares[0] * second ** shares[1], 1e-5)
+    assert_close(NormGrad(("0", "2"), combination="product")(explicand), first * second, 1e-5)
+
+
+def scaled(maps):
+    low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
+    return (maps - low) / (high - low)
+
+
+def test_five_layers_cost_one_forward_and_one_backward():
+    explicand = plain(network(), random(3, 3, 16, 20))
+    NormGrad(("0", "1", "2", "3", "4"))(explicand)
+    assert explicand.cost[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"extraction": "conv5x5"}, "extraction must be one of bias, scaling, conv1x1.* got 'conv5x5'"),
+        ({"aggregation": "mean"}, "aggregation must be one of sum, norm.* got 'mean'"),
+        ({"combination": "sum"}, "combination must be one of geometric, product, got 'sum'"),
+        ({"weights": "quadratic"}, "weights must be uniform or linear or numbers, got 'quadratic'"),
+        ({"weights": (1.0, 2.0), "layers": ("0",)}, "weights must be 1 numbers"),
+        ({"weights": (0.0, 0.0), "layers": ("0", "2")}, "do not sum to 0"),
+        ({"weights": (-1.0, 3.0), "layers": ("0", "2")}, "at least 0"),
+    ],
+)
+def test_options_that_do_not_exist(options, message):
+    with pytest.raises(ValueError, match=message):
+        NormGrad(**options)

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
-from xaieval.layers import default_layer, find_layer, scaling, watch
+from xaieval.layers import arriving, default_layer, find_layer, scaling, watch
 from xaieval.modalities.images import Images
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
@@ -221,8 +221,16 @@ class Classifier:
                 "would be the plain gradient; choose another method for this model"
             )
 
-    def activations(self, inputs: Tensor, target: Tensor, layers: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+    def activations(
+        self, inputs: Tensor, target: Tensor, layers: Sequence[str], arrived: bool = False
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """Output of each layer and the gradient of the logit there, from one forward and one backward for all layers.
+
+        Args:
+            inputs: `(N, C, *F)`.
+            target: The class explained for each, `(N,)`.
+            layers: Dotted names.
+            arrived: Each layer's input in place of its output; the gradient is that at the output still.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
@@ -230,7 +238,7 @@ class Classifier:
         modules = {name: find_layer(self.module, name) for name in layers}
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
-            with keepable(), torch.enable_grad(), watch(modules) as kept:
+            with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
                 logits = self._forward(_normal(inputs[part]), self.precision == "bfloat16_all")
                 missing = [name for name in layers if name not in kept]
                 if missing:
@@ -239,7 +247,7 @@ class Classifier:
                     )
                 outputs = [kept[name] for name in layers]
                 gradients = _gradients(Scores.read(logits, _normal(target[part])).logit, outputs)
-            pairs = zip(outputs, gradients, strict=True)
+            pairs = zip([given[name] for name in layers] if arrived else outputs, gradients, strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
         parts = list(self._packed(run, len(inputs), "gradients"))

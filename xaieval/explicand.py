@@ -22,9 +22,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from xaieval.batch import Batch
 from xaieval.classifier import Classifier, keepable
+from xaieval.contributions import Kernel
 from xaieval.cost import Cost, Ledger, Meter
 from xaieval.curve import Curve, Order
 from xaieval.draws import Draws, seed_of
+from xaieval.layers import find_layer, kernel_of, last_convolution
 from xaieval.modalities.images import ImagePatches, Images
 from xaieval.note import Note
 from xaieval.perturbation import Perturbation
@@ -224,10 +226,14 @@ class Explicand:
 
         return self.shared(f"gradient:{rule}", make)
 
-    def activations(self, layers: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+    def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
         """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
 
         One forward and one backward for all layers.
+
+        Args:
+            layers: Dotted names.
+            arrived: Each layer's input in place of its output; the gradient is that at the output still.
 
         Raises:
             ValueError: The model has no such layer, or the call never reaches it.
@@ -236,7 +242,7 @@ class Explicand:
         def make() -> dict[str, tuple[Tensor, Tensor]]:
             self._check_weights()
             self.meter.spend(self.count, self.count)
-            found = self.classifier.activations(self.inputs, self.target, layers)
+            found = self.classifier.activations(self.inputs, self.target, layers, arrived)
             for name, (output, _) in found.items():
                 if output.dim() != self.inputs.dim():
                     raise ValueError(
@@ -245,7 +251,19 @@ class Explicand:
                     )
             return found
 
-        return self.shared(f"activations:{sorted(layers)}", make)
+        return self.shared(f"{'arrivals' if arrived else 'activations'}:{sorted(layers)}", make)
+
+    def convolution(self, method: str) -> str:
+        """The last convolution in the layer that a method reads if none is named."""
+        return last_convolution(self.classifier.module, self.layer(method))
+
+    def kernel(self, layer: str, arrived: Tensor) -> Kernel:
+        """The geometry of a convolution with the input `(N, K, H, W)`.
+
+        Raises:
+            ValueError: The layer is no 2-D convolution that pads with zeros.
+        """
+        return kernel_of(layer, find_layer(self.classifier.module, layer), arrived.shape[2:])
 
     def layer(self, method: str) -> str:
         """The layer that a method reads if none is named."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+
+from xaieval.contributions import Kernel
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,57 @@ def watch(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def arriving(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Keep what these modules are given during one call, by name."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+            kept[name] = arguments[0].detach().clone()  # a layer after it may write into it
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(keep(name)) for name, layer in modules.items()]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def last_convolution(module: nn.Module, name: str) -> str:
+    """The name of the last convolution in the submodule with this name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = [part for part, layer in find_layer(module, name).named_modules() if isinstance(layer, nn.Conv2d)]
+    if not found:
+        raise ValueError(f"layer {name!r} holds no convolution: name one with layers=")
+    return f"{name}.{found[-1]}" if found[-1] else name
+
+
+def kernel_of(name: str, layer: nn.Module, side: Sequence[int]) -> Kernel:
+    """The geometry of a convolution whose input has these rows and columns.
+
+    Raises:
+        ValueError: The layer is no 2-D convolution, or pads with anything but zeros.
+    """
+    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros":
+        raise ValueError(f"layer {name!r} is {layer}, expected a Conv2d that pads with zeros")
+    size, stride, dilation = ((values[0], values[1]) for values in (layer.kernel_size, layer.stride, layer.dilation))
+    reach = [step * (length - 1) for step, length in zip(dilation, size, strict=True)]
+    if type(layer).__name__ == "Conv2dSame":  # timm's, after TensorFlow: it pads its input by itself
+        total = [max(0, (-(-n // s) - 1) * s + r + 1 - n) for n, s, r in zip(side, stride, reach, strict=True)]
+    elif isinstance(layer.padding, str):
+        total = reach if layer.padding == "same" else [0, 0]
+    else:
+        total = [2 * int(padding) for padding in layer.padding]
+    (top, bottom), (left, right) = ((pad // 2, pad - pad // 2) for pad in total)
+    return Kernel(size, stride, dilation, (left, right, top, bottom), layer.groups)
 
 
 @contextmanager
