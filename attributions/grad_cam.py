@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from xaieval.cam import channels, weighted_sum
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 
@@ -38,8 +39,6 @@ class GradCAM(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
-        layer = self.layer or explicand.layer("grad_cam")
-        activation, gradient = explicand.activations((layer,))[layer]
-        weight = gradient.mean(tuple(range(2, gradient.dim())), keepdim=True)
-        maps = (weight * activation).sum(1, keepdim=True)
+        activation, gradient = channels(explicand, self.layer)
+        maps = weighted_sum(activation, gradient.flatten(2).mean(2))
         return explicand.upsample(maps.relu() if self.relu else maps)
