@@ -1,0 +1,55 @@
+"""Ablation-CAM: the channels of a late layer, weighted by how much the class score drops without each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from xaieval.cam import channels, weighted_sum
+from xaieval.component import Method
+from xaieval.explicand import Explicand
+
+
+@final
+@dataclass(frozen=True)
+class AblationCAM(Method):
+    """`ReLU(sum_k w_k A_k)` with `w_k = f_c(x) - f_c(x with A_k = 0)`, upsampled, `(N, 1, *F)`.
+
+    Source: Desai 2020, doi:10.1109/WACV45572.2020.9093360, section 3. A is a layer's output, `(N, K, h, w)`; each
+    channel in turn is set to 0 everywhere, and what follows the layer is computed anew. f_c is the logit. Before a
+    global average pooling and a linear layer with weights v it is `ReLU(sum_k v_ck mean_u(A_ku) A_k)`: unlike
+    Grad-CAM's, the weights count how active a channel is.
+
+    Units: importance. Upsampling is bilinear, after the rectifier, and keeps values.
+
+    Cost: K forwards (1280 at EfficientNet-Lite0's last layer), one for the input, and one forward and backward for
+    reading the layer; the last two are shared.
+
+    Differs from the paper: drops are in logits, not divided by f_c(x), one number for all channels of a sample. The
+    order stays where the logit is positive; where it is negative the quotient would turn the map around, and near 0 it
+    is not defined.
+
+    Attributes:
+        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        relu: Whether negative values become 0.
+    """
+
+    units: ClassVar[str] = "importance"
+    reference: ClassVar[str] = "doi:10.1109/WACV45572.2020.9093360"
+    layer: str = ""
+    relu: bool = True
+
+    def attribute(self, explicand: Explicand) -> Tensor:
+        """The map `(N, 1, *F)`."""
+        layer = self.layer or explicand.layer("grad_cam")
+        activation, _ = channels(explicand, layer)
+        number = torch.arange(activation.shape[1], device=explicand.device)
+        scores = activation.new_empty(activation.shape[:2])
+        for batch in explicand.batches(activation.shape[1], "scores"):
+            kept = (number != batch.variants[:, None]).float()
+            batch.write(scores, batch.scores(batch.inputs, {layer: kept}).logit)
+        maps = weighted_sum(activation, explicand.clean.logit[:, None] - scores)
+        return explicand.upsample(maps.relu() if self.relu else maps)
