@@ -19,7 +19,7 @@ class HiResCAM(Method):
 
     A is the layer's output and g the logit's gradient there, `(N, K, h, w)` both. Where Grad-CAM first averages g over
     positions, each position keeps its own: the map is 0 where the score does not depend on the layer. Where all that
-    follows the layer is linear with a bias b, the map sums over positions to the logit minus b (section 3), and to the
+    follows the layer is linear with a bias b, the map sums over positions to the logit minus b, and to the
     logit where what follows is piecewise linear without biases. Before a global average pooling and a linear layer it
     is Grad-CAM without its rectifier.
 

@@ -18,7 +18,7 @@ from xaieval.explicand import Explicand
 class XGradCAM(Method):
     """`ReLU(sum_k w_k A_k)` with `w_k = sum_u g_ku A_ku / sum_u A_ku`, upsampled, `(N, 1, *F)`.
 
-    Source: Fu 2020, arXiv:2008.02312, section 3.2. A is a layer's output and g the logit's gradient there, `(N, K, h,
+    Source: Fu 2020, arXiv:2008.02312, section 3. A is a layer's output and g the logit's gradient there, `(N, K, h,
     w)` both; sums run over positions u. It is Grad-CAM with a mean of g weighted by A in place of the plain one, chosen
     so that two axioms hold as well as weights for whole channels allow: conservation, the map before the rectifier sums
     to the score, and sensitivity, channel k's part sums to the drop of the score when the channel is set to 0. Where
