@@ -65,8 +65,8 @@ class Sobol(Method):
     The grid of indices is upsampled bilinearly and keeps its values.
 
     `amplitude` shifts cells instead of fading them, `y = f_c(x + (m - 1/2) amplitude)`, not clipped to pixels. This is
-    the formula that the authors describe; their code multiplies, `x (m - 1/2) amplitude`, which shows no part of the
-    image as it was.
+    the formula in the docstring of the authors' code; the code itself multiplies, `x (m - 1/2) amplitude`, which is
+    black on average and never the image.
 
     `signed` multiplies an index by the sign of `f_c(x) - f_c(x without cell i)`, 0 where that is rounding; the cell is
     removed, whatever the design does. The paper is remembered to do so, but neither its text nor its code was found to
