@@ -32,8 +32,9 @@ class HSIC(Method):
     without the cell, times `(2 n1 n0 / (n (n - 1)))^2`, with n1 masks showing the cell and n0 hiding it.
 
     Units: importance, never negative, at most about 1/4; evidence for and against the class counts alike. A cell that
-    changes nothing is not 0, as the estimator is biased: it has about `(1 - mean l) / (2 n)`, on average over masks. Where the score hardly moves (standard deviation
-    below 1e-6 of its size, which is rounding) every index is 0. The grid of indices is upsampled bilinearly.
+    changes nothing is not 0, as the estimator is biased: it has about `(1 - mean l) / (2 n)`, on average over masks.
+    Where the score hardly moves (standard deviation below 1e-6 of its size, which is rounding) every index is 0. The
+    grid of indices is upsampled bilinearly and keeps its values.
 
     Cost: `samples` forwards, whatever the grid. The output kernel of one sample is `samples^2` numbers in float64.
 
