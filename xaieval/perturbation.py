@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from xaieval.regression import shapley_subsets
 from xaieval.removal import Removal, removal_of
+from xaieval.segments import check_segments, segments_of
 
 if TYPE_CHECKING:
     from xaieval.explicand import Batch, Explicand
@@ -199,3 +201,41 @@ class NoisyBaseline(Perturbation):
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
         return batch.restore((self.noise * batch.normal("noisy baseline", self.seed)).clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class ShapleyMask(Perturbation):
+    """Some segments are removed, each subset with a probability proportional to its weight under the Shapley kernel.
+
+    The kernel `(M - 1) / (C(M, k) k (M - k))` weighs the removal of k of M segments (Yeh 2019, arXiv 1901.09392;
+    Lundberg 2017, arXiv 1705.07874). None and all, unless there is but one, are never removed.
+
+    Attributes:
+        segments: grid or slic (superpixels).
+        grid: Patches per side; SLIC cuts the square of it at most.
+        removal: What replaces them.
+    """
+
+    segments: str = "grid"
+    grid: int = 14
+    removal: str | Removal = "zero"
+
+    def __post_init__(self) -> None:
+        """Check the segments; a name and the removal it stands for are one key."""
+        check_segments("ShapleyMask", self.segments)
+        object.__setattr__(self, "removal", removal_of(self.removal))
+
+    def accepts(self, units: str) -> bool:
+        """See the base class."""
+        return True
+
+    def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        segments = segments_of(explicand, self.segments, self.grid)
+        draws = batch.uniform("shapley mask", self.seed, (segments.count + 1,))
+        removed = shapley_subsets(draws, batch.of_rows(segments.present))
+        return segments.of(batch).spread(removed.float())
+
+    def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
+        """See the base class."""
+        return explicand.removal(self.removal, "response")(batch, self.mask(explicand, batch))
