@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from xaieval.cam import channels, weighted_sum
+from xaieval.cam import outputs, weighted_sum
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 
@@ -25,8 +25,8 @@ class AblationCAM(Method):
 
     Units: importance. Upsampling is bilinear, after the rectifier, and keeps values.
 
-    Cost: K forwards (1280 at EfficientNet-Lite0's last layer), one for the input, and one forward and backward for
-    reading the layer; the last two are shared.
+    Cost: K forwards (1280 at EfficientNet-Lite0's last layer), one for the input, and one for reading the layer; the
+    last two are shared.
 
     Differs from the paper: drops are in logits, not divided by f_c(x), one number for all channels of a sample. The
     order stays where the logit is positive; where it is negative the quotient would turn the map around, and near 0 it
@@ -45,7 +45,7 @@ class AblationCAM(Method):
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         layer = self.layer or explicand.layer("grad_cam")
-        activation, _ = channels(explicand, layer)
+        activation = outputs(explicand, layer)
         number = torch.arange(activation.shape[1], device=explicand.device)
         scores = activation.new_empty(activation.shape[:2])
         for batch in explicand.batches(activation.shape[1], "scores"):

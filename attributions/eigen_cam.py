@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from xaieval.cam import channels
+from xaieval.cam import outputs
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 
@@ -35,7 +35,7 @@ class EigenCAM(Method):
 
     Units: importance. Upsampling is bilinear and keeps values.
 
-    Cost: one forward and one backward, shared by all methods that read the layer; the gradient is not used.
+    Cost: one forward, shared by all methods that read the layer alone.
 
     Differs from the paper: the rule for the sign.
 
@@ -49,7 +49,7 @@ class EigenCAM(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
-        activation, _ = channels(explicand, self.layer)
+        activation = outputs(explicand, self.layer)
         rows = activation.flatten(2).mT.double()
         maps = (rows @ _first(rows)[..., None]).mT.float()
         return explicand.upsample(maps.unflatten(2, activation.shape[2:]))

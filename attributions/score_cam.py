@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaieval.batch import Batch
-from xaieval.cam import channels, weighted_sum
+from xaieval.cam import outputs, weighted_sum
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 from xaieval.removal import Removal
@@ -34,8 +34,7 @@ class ScoreCAM(Method):
 
     Units: importance. Upsampling is bilinear, after the rectifier, and keeps values.
 
-    Cost: `K + 1` forwards (1281 at EfficientNet-Lite0's last layer), and one forward and backward for reading the
-    layer, which is shared; the gradient is not used.
+    Cost: `K + 1` forwards (1281 at EfficientNet-Lite0's last layer), and one for reading the layer, which is shared.
 
     Differs from the paper: nothing in the definition. The authors' code leaves f_c(x0) out.
 
@@ -65,7 +64,7 @@ class ScoreCAM(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
-        activation, _ = channels(explicand, self.layer)
+        activation = outputs(explicand, self.layer)
         # One channel more, which hides everything; contiguous, or each batch would copy all to read its own.
         table = torch.cat((activation, torch.zeros_like(activation[:, :1])), 1).contiguous()
         removal = explicand.removal(self.removal)

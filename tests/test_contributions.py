@@ -1,11 +1,11 @@
 """Contributions of positions to a weight's gradient: every closed form against the tensors it never makes."""
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as functional
 from known_answers import random
 from networks import assert_close
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from xaieval.attributions.normgrad import NormGrad
@@ -136,7 +136,7 @@ CONVOLUTIONS = {
     "dilated": lambda: nn.Conv2d(3, 6, 3, dilation=2, padding="same"),
     "grouped": lambda: nn.Conv2d(3, 6, 3, groups=3, padding=1),
     "valid": lambda: nn.Conv2d(3, 6, 2, padding="valid"),
-    "tensorflow": lambda: timm.layers.Conv2dSame(3, 6, 3, stride=2),
+    "tensorflow": lambda: Conv2dSame(3, 6, 3, stride=2),
 }
 
 

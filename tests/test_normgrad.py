@@ -188,3 +188,14 @@ def test_five_layers_cost_one_forward_and_one_backward():
 def test_options_that_do_not_exist(options, message):
     with pytest.raises(ValueError, match=message):
         NormGrad(**options)
+
+
+def test_the_default_layers_of_normgrad_and_grad_cam_share_one_pass():
+    explicand = plain(network(), random(3, 3, 16, 20))
+    assert explicand.layer("normgrad") != explicand.layer("grad_cam")
+    normgrad, grad_cam = NormGrad()(explicand), GradCAM()(explicand)
+    assert explicand.cost[:2] == (1, 1)
+    for method, shared in ((NormGrad(), normgrad), (GradCAM(), grad_cam)):
+        alone = plain(network(), random(3, 3, 16, 20))
+        assert_close(method(alone), shared, 1e-6)
+        assert alone.cost[:2] == (1, 1)

@@ -21,6 +21,12 @@ def channels(explicand: Explicand, layer: str) -> tuple[Tensor, Tensor]:
     return explicand.activations((name,))[name]
 
 
+def outputs(explicand: Explicand, layer: str) -> Tensor:
+    """Output of a layer alone, `(N, K, h, w)`; one forward, shared. As for `channels`."""
+    name = layer or explicand.layer("grad_cam")
+    return explicand.outputs((name,))[name]
+
+
 def weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:
     """Channels `(N, K, h, w)` times their weights `(N, K)`, summed, `(N, 1, h, w)`."""
     ranked = weights.view(*weights.shape, *[1] * (activation.dim() - 2))

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
-from xaieval.layers import arriving, default_layer, find_layer, scaling, watch
+from xaieval.layers import Step, arriving, default_layer, find_layer, scaling, steps_of, watch
 from xaieval.modalities.images import Images
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
@@ -96,7 +96,7 @@ class Classifier:
         self._seen: list[tuple[float, ...]] | None = None
         self.weights_version = 0  # how often the weights were copied
         self._layout = torch.channels_last
-        self._default_layers: dict[tuple[str, tuple[int, ...]], str] = {}
+        self._steps: dict[tuple[int, ...], list[Step]] = {}  # by the shape of an input
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -240,11 +240,7 @@ class Classifier:
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
                 logits = self._forward(_normal(inputs[part]), self.precision == "bfloat16_all")
-                missing = [name for name in layers if name not in kept]
-                if missing:
-                    raise ValueError(
-                        f"layer {missing[0]!r} is part of the model, but the call never reached it: name another layer"
-                    )
+                _check_reached(layers, kept)
                 outputs = [kept[name] for name in layers]
                 gradients = _gradients(Scores.read(logits, _normal(target[part])).logit, outputs)
             pairs = zip([given[name] for name in layers] if arrived else outputs, gradients, strict=True)
@@ -255,6 +251,23 @@ class Classifier:
             name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
             for name in layers
         }
+
+    def outputs(self, inputs: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Output of each layer `(N, K, h, w)` for `(N, C, *F)`, from one forward for all layers.
+
+        Raises:
+            ValueError: A layer that the model does not have, or that was not reached by the call.
+        """
+        modules = {name: find_layer(self.module, name) for name in layers}
+
+        def run(part: slice) -> dict[str, Tensor]:
+            with torch.no_grad(), watch(modules) as kept:
+                self._forward(inputs[part], self.precision == "bfloat16_all")
+                _check_reached(layers, kept)
+            return {name: output.detach().float() for name, output in kept.items()}
+
+        parts = list(self._packed(run, len(inputs), "scores"))
+        return {name: torch.cat([part[name] for part in parts]) for name in layers}
 
     def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
@@ -279,13 +292,11 @@ class Classifier:
         """
         if method in self.layers:
             return self.layers[method]
-        key = (method, tuple(example.shape[1:]))
-        if key not in self._default_layers:
+        shape = tuple(example.shape[1:])
+        if shape not in self._steps:
             with torch.no_grad():
-                self._default_layers[key] = default_layer(
-                    method, self.module, lambda: self._forward(example[:1], False)
-                )
-        return self._default_layers[key]
+                self._steps[shape] = steps_of(self.module, lambda: self._forward(example[:1], False))
+        return default_layer(method, self.module, self._steps[shape])
 
     def size(self, kind: str) -> int:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
@@ -427,6 +438,14 @@ def _fingerprint(tensor: Tensor) -> tuple[float, ...]:
     if tensor.is_meta or not tensor.is_floating_point():
         return (tensor.data_ptr(), version)
     return (tensor.data_ptr(), version, float(tensor.detach().sum(dtype=torch.float64)))
+
+
+def _check_reached(layers: Sequence[str], kept: Mapping[str, Tensor]) -> None:
+    missing = [name for name in layers if name not in kept]
+    if missing:
+        raise ValueError(
+            f"layer {missing[0]!r} is part of the model, but the call never reached it: name another layer"
+        )
 
 
 def _gradients(scores: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -53,7 +53,8 @@ class Kernel:
     def largest(self, values: Tensor) -> Tensor:
         """The largest value that the kernel sees, zeros of the padding included."""
         padded = functional.pad(self.grouped(values).amax(2), self.padding)
-        return functional.max_pool2d(padded, self.size, self.stride, dilation=self.dilation)
+        largest: Tensor = functional.max_pool2d(padded, self.size, self.stride, dilation=self.dilation)
+        return largest
 
     def grouped(self, values: Tensor) -> Tensor:
         """Channels by group, `(N, groups, K / groups, ...)`."""

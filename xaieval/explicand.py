@@ -97,6 +97,8 @@ class Explicand:
         self._weights_version = classifier.weights_version
         self._shared: dict[str, tuple[Any, Ledger]] = {}
         self._kept: dict[str, Any] = {}
+        self._looked_up: set[str] = set()  # layers that were read by default
+        self._watched: list[tuple[str, ...]] = []  # layers that were watched together
         self._notes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def __repr__(self) -> str:
@@ -229,7 +231,8 @@ class Explicand:
     def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
         """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
 
-        One forward and one backward for all layers.
+        One forward and one backward for all layers. The layers that methods read by default are watched together, so
+        that they share it.
 
         Args:
             layers: Dotted names.
@@ -238,20 +241,54 @@ class Explicand:
         Raises:
             ValueError: The model has no such layer, or the call never reaches it.
         """
+        watched = self._together(layers) if not arrived else tuple(layers)
 
         def make() -> dict[str, tuple[Tensor, Tensor]]:
             self._check_weights()
             self.meter.spend(self.count, self.count)
-            found = self.classifier.activations(self.inputs, self.target, layers, arrived)
-            for name, (output, _) in found.items():
-                if output.dim() != self.inputs.dim():
-                    raise ValueError(
-                        f"layer {name!r} gives {tuple(output.shape)}, expected a spatial output like the inputs' "
-                        f"{tuple(self.shape)}: name a layer before pooling or flattening"
-                    )
+            found = self.classifier.activations(self.inputs, self.target, watched, arrived)
+            self._checked_layers({name: output for name, (output, _) in found.items()})
             return found
 
-        return self.shared(f"{'arrivals' if arrived else 'activations'}:{sorted(layers)}", make)
+        found = self.shared(f"{'arrivals' if arrived else 'activations'}:{sorted(watched)}", make)
+        return {name: found[name] for name in layers}
+
+    def _together(self, layers: Sequence[str]) -> tuple[str, ...]:
+        """Layers that were watched before if these are among them, else all that are read by default if these are."""
+        for watched in self._watched:
+            if set(layers) <= set(watched):
+                return watched
+        default = set(layers) <= self._looked_up
+        self._watched.append((self.layer("normgrad"), self.layer("grad_cam"), *layers) if default else tuple(layers))
+        return self._watched[-1]
+
+    def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The output of each layer, `(N, K, h, w)`, from one forward for all layers.
+
+        Raises:
+            ValueError: The model has no such layer, or the call never reaches it.
+        """
+
+        def make() -> dict[str, Tensor]:
+            self._check_weights()
+            self.meter.spend(self.count)
+            return self._checked_layers(self.classifier.outputs(self.inputs, layers))
+
+        return self.shared(f"outputs:{sorted(layers)}", make)
+
+    def _checked_layers(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs, which have to have places.
+
+        Raises:
+            ValueError: One has not.
+        """
+        for name, output in outputs.items():
+            if output.dim() != self.inputs.dim():
+                raise ValueError(
+                    f"layer {name!r} gives {tuple(output.shape)}, expected a spatial output like the inputs' "
+                    f"{tuple(self.shape)}: name a layer before pooling or flattening"
+                )
+        return outputs
 
     def convolution(self, method: str) -> str:
         """The last convolution in the layer that a method reads if none is named."""
@@ -267,7 +304,9 @@ class Explicand:
 
     def layer(self, method: str) -> str:
         """The layer that a method reads if none is named."""
-        return self.classifier.default_layer(method, self.inputs)
+        layer = self.classifier.default_layer(method, self.inputs)
+        self._looked_up.add(layer)
+        return layer
 
     # -- the samples with other weights --
 

@@ -140,28 +140,33 @@ def scaling(modules: Mapping[str, nn.Module], factors: Mapping[str, Tensor]) -> 
             handle.remove()
 
 
-def default_layer(method: str, module: nn.Module, call: Callable[[], object]) -> str:
+def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
     """The layer that a class activation method reads if none is named, by shapes alone.
 
     `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the
     last downsampling. Everything else, Grad-CAM first: the last spatial output before pooling.
 
+    Args:
+        method: Name of the method.
+        module: The model, for errors.
+        steps: What its parts did in one call, see `steps_of`.
+
     Raises:
         ValueError: The model has no spatial layer.
     """
-    steps = [step for step in _steps(module, call) if step.name and step.after > 1 and not step.pooled]
-    if not steps:
+    spatial = [step for step in steps if step.name and step.after > 1 and not step.pooled]
+    if not spatial:
         raise ValueError(
             f"{type(module).__name__} has no layer with a spatial output (N, K, h, w): name one with layer="
         )
-    shrinking = [step for step in steps if step.before > step.after]
+    shrinking = [step for step in spatial if step.before > step.after]
     if method == "normgrad" and shrinking:
         smallest = min(step.before for step in shrinking)
         return [step for step in shrinking if step.before == smallest][-1].name
-    return steps[-1].name
+    return spatial[-1].name
 
 
-def _steps(module: nn.Module, call: Callable[[], object]) -> list[Step]:
+def steps_of(module: nn.Module, call: Callable[[], object]) -> list[Step]:
     """Every module's call in the order in which they end."""
     steps: list[Step] = []
     pooled: list[Tensor] = []
