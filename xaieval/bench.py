@@ -27,12 +27,19 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from xaieval.allocator import keep_freed_memory
+from xaieval.attributions.ablation_cam import AblationCAM
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
+from xaieval.attributions.guided_backprop import GuidedBackprop
+from xaieval.attributions.hsic import HSIC
+from xaieval.attributions.infidelity_optimal import InfidelityOptimal
 from xaieval.attributions.integrated_gradients import IntegratedGradients
+from xaieval.attributions.kernel_shap import KernelSHAP
+from xaieval.attributions.meta_saliency import MetaSaliency
 from xaieval.attributions.normgrad import NormGrad
 from xaieval.attributions.occlusion import Occlusion
 from xaieval.attributions.rise import RISE
+from xaieval.attributions.score_cam import ScoreCAM
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.classifier import Classifier
@@ -135,6 +142,13 @@ def cases() -> list[Case]:
         ),
         Case("sobol 6 x 6, 4 designs", Sobol(grid=6, designs=4)),
         Case("rise 200", RISE(samples=200)),
+        Case("hsic 200", HSIC(samples=200)),
+        Case("kernel_shap 200", KernelSHAP(samples=200, segments="grid"), _captum_kernel_shap),
+        Case("score_cam", ScoreCAM()),
+        Case("ablation_cam", AblationCAM()),
+        Case("guided_backprop", GuidedBackprop(), lambda m, x, t: attr.GuidedBackprop(m).attribute(x, target=t), 16),
+        Case("meta_saliency, ig 50", MetaSaliency(method=IntegratedGradients(steps=50))),
+        Case("infidelity_optimal 100", InfidelityOptimal(samples=100)),
         Case("infidelity 100", _infidelity, _captum_infidelity),
         Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1]))),
         Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity),
@@ -155,6 +169,15 @@ def _captum_smoothgrad(module: nn.Module, inputs: Tensor, target: int) -> Tensor
     noise = 0.15 * float(inputs.max() - inputs.min())
     settings = {"nt_samples": 50, "nt_samples_batch_size": 16, "stdevs": noise, "abs": False}
     maps: Tensor = tunnel.attribute(inputs, target=target, **settings)
+    return maps
+
+
+def _captum_kernel_shap(module: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    cells = torch.arange(49, device=inputs.device).view(1, 1, 7, 7)
+    mask = cells.repeat_interleave(32, 2).repeat_interleave(32, 3)
+    maps: Tensor = captum.attr.KernelShap(module).attribute(
+        inputs, target=target, feature_mask=mask, n_samples=200, perturbations_per_eval=16
+    )
     return maps
 
 

@@ -48,7 +48,8 @@ class Kernel:
         """Sums over what the kernel sees, `(N, groups, h, w)`, of values `(N, K, H, W)` at the input."""
         grouped = functional.pad(self.grouped(values).sum(2), self.padding)
         ones = values.new_ones(self.groups, 1, *self.size)
-        return functional.conv2d(grouped, ones, stride=self.stride, dilation=self.dilation, groups=self.groups)
+        sums: Tensor = functional.conv2d(grouped, ones, stride=self.stride, dilation=self.dilation, groups=self.groups)
+        return sums
 
     def largest(self, values: Tensor) -> Tensor:
         """The largest value that the kernel sees, zeros of the padding included."""
