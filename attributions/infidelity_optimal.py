@@ -48,7 +48,8 @@ class InfidelityOptimal(Method):
         samples: Number of draws, several times the unknowns.
         perturbation: patches, square, shapley, gaussian or noisy_baseline, as in Infidelity; shapley removes segments
             under the Shapley kernel.
-        ridge: Penalty of the squared map, as a part of the mean square of what multiplies one unknown.
+        ridge: Penalty of the squared map, as a part of the mean square of what multiplies one unknown. Of values from
+            1e-6 to 10, 0.1 gave the lowest infidelity on fresh draws of patches for photos on average.
         segments: grid or slic (superpixels), on which the map is constant.
         grid: Patches per side; SLIC cuts the square of it at most. With `patches` these are what is removed.
         fraction: Part of the patches removed in each draw, in (0, 1], for `patches`.
@@ -65,7 +66,7 @@ class InfidelityOptimal(Method):
     reference: ClassVar[str] = "arXiv:1901.09392"
     samples: int = 1000
     perturbation: str = "patches"
-    ridge: float = 0.01
+    ridge: float = 0.1
     segments: str = "grid"
     grid: int = 14
     fraction: float = 0.2
