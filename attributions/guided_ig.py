@@ -20,20 +20,21 @@ from xaieval.removal import BoundRemoval, Removal
 class GuidedIG(Method):
     """`sum_t (x_(t+1) - x_t) df_c/dx(x_t)`, `(N, C, *F)`, on a path guided by the gradient (Kapishnikov 2021).
 
-    Source: arXiv:2106.09788, section 3 (guided path with anchors), with the details of the authors' code. The path goes
-    from the baseline x_0 to the input in `steps` steps. After step t the L1 distance to the input is the part
-    `1 - t / steps` of the whole, and every entry has gone a part of its own way within `max_dist` of `t / steps`. In a
-    step, entries behind that band are first brought to its lower end. Then, of those below its upper end, the
-    `fraction` (of all entries) with the smallest |gradient| moves towards it, then the next, until the distance is met;
-    entries of equal |gradient| move together.
+    Source: arXiv:2106.09788, section 3, with the details of the authors' code. The path goes from the baseline x_0 to
+    the input in `steps` steps. After step t the L1 distance to the input is the part `1 - t / steps` of the whole, and
+    every entry has gone a part of its own way within `max_dist` of `t / steps`. In a step, entries behind that band are
+    first brought to its lower end. Then, of those below its upper end, the `fraction` (of all entries) with the
+    smallest |gradient| moves towards it, then the next, until the distance is met; entries of equal |gradient| move
+    together.
 
     Units: contribution in logits, against the baseline. The sum is `f_c(x) - f_c(x_0)` only up to the error of the left
     Riemann rule, of order `1 / steps`, so that completeness is not claimed.
 
     Cost: `steps` forwards and as many backwards, one after the other: only samples share a batch.
 
-    Differs from the paper: nothing known; against the authors' code, distances are summed in double precision in place
-    of comparisons with a tolerance, and nothing is divided by `x - x_0`.
+    Differs from the paper: the paper ties the path to anchor points on the straight line, the authors' code, followed
+    here, to a band around it. In place of the code's comparisons with a tolerance distances are summed in double
+    precision, and nothing is divided by `x - x_0`.
 
     Attributes:
         steps: Number of gradients.
