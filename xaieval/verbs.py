@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from xaieval import leaderboard as boards
-from xaieval.config import GROUPS, ConfigError, default, located, names, plain
+from xaieval import plots
+from xaieval.allocator import keep_freed_memory
+from xaieval.benchmark import CellError
+from xaieval.chunk import Work
+from xaieval.config import GROUPS, ConfigError, components, default, load, located, names, plain
+from xaieval.explicand import Explicand
 from xaieval.models.loading import suggest
+from xaieval.plan import Keys, Part, Subject, shard_of
+from xaieval.progress import Progress
 from xaieval.results import ROWS, read_rows
+from xaieval.settings import Settings
 from xaieval.store import Store
 
 
@@ -109,6 +119,135 @@ def _named(name: str) -> Any:
     return located(f"{module}.{attribute}", name)
 
 
+def catalog(arguments: Sequence[str]) -> None:
+    """`catalog [PATH]`: all methods with formula, cost and claims as Markdown, to a file or the screen.
+
+    Raises:
+        ConfigError: More than one path.
+    """
+    if len(arguments) > 1:
+        raise ConfigError(f"catalog writes one file, as in `xaieval catalog docs/methods.md`, got {list(arguments)}")
+    from xaieval.catalog import catalog as made
+
+    if arguments:
+        Path(arguments[0]).write_text(made())
+    else:
+        sys.stdout.write(made())
+
+
+def layers(arguments: Sequence[str]) -> None:
+    """`layers [model=NAME] [--all]`: the layers of a model whose output is spatial, in the order in which they end.
+
+    Those deeper than two levels are shown with `--all`, or where they are the default of a method.
+
+    Raises:
+        ConfigError: An unknown flag, or several models.
+    """
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    if set(flags) - {"--all"}:
+        raise ConfigError(f"layers knows the flag --all, got {' '.join(flags)}")
+    classifier = _only("model", _composed([argument for argument in arguments if argument not in flags]))
+    side = classifier.preprocess.crop if classifier.preprocess is not None else 224
+    explicand = classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
+    found, marks = outputs(explicand), _defaults(explicand)
+    shown = {name: line for name, line in found.items() if flags or name in marks or name.count(".") < 2}
+    more = "" if len(shown) == len(found) else " (--all shows those deeper inside)"
+    _print(f"{classifier.name}, an input of 3 x {side} x {side}: {len(shown)} of {len(found)} spatial layers{more}")
+    for name, (shape, kind) in shown.items():
+        ending = f"  default of {', '.join(sorted(marks[name]))}" if name in marks else ""
+        _print(f"  {name:{max(map(len, shown))}}  {' x '.join(map(str, shape)):14}  {kind:14}{ending}")
+
+
+def outputs(explicand: Explicand) -> dict[str, tuple[tuple[int, ...], str]]:
+    """For each layer with a spatial output its shape `(K, h, w)` and class, in the order in which the layers end."""
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, arguments: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == explicand.inputs.dim() and max(output.shape[2:]) > 1:
+                found[name] = (tuple(output.shape[1:]), type(layer).__name__)
+
+        return hook
+
+    named = explicand.classifier.module.named_modules()
+    handles = [layer.register_forward_hook(note(name)) for name, layer in named if name]
+    try:
+        explicand.classifier.logits(explicand.inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _defaults(explicand: Explicand) -> dict[str, list[str]]:
+    """For each layer that methods read if none is named these methods."""
+    from xaieval.catalog import default_layers
+
+    found: dict[str, list[str]] = {}
+    for kind, methods in default_layers((name, default("method", name)) for name in names("method")).items():
+        found.setdefault(explicand.layer(kind), []).extend(methods)
+    return found
+
+
+def sheet(arguments: Sequence[str]) -> None:
+    """`sheet [PATH] [KEY=VALUE ...]`: the maps of a run's methods on its first photos, three unless told, as a picture.
+
+    Maps are taken from the store and kept there, as in a run.
+
+    Raises:
+        ConfigError: Several paths, models or datasets, or a kind of file that cannot be drawn.
+        CellError: Some maps could not be made; the others are drawn.
+    """
+    words = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
+    paths = [argument for argument in arguments if argument not in words]
+    if len(paths) > 1:
+        raise ConfigError(f"sheet draws one file, as in `xaieval sheet maps.png method=[gradient,sobol]`, got {paths}")
+    path = plots.checked(Path(paths[0] if paths else "sheet.png"))
+    rows, errors = _rows_of_sheet(_composed(words))
+    if any(row.maps for row in rows):
+        plots.draw(rows).savefig(path)
+        _print(f"{path}: {len(rows)} photo{'' if len(rows) == 1 else 's'}")
+    if errors:
+        raise CellError("\n".join([f"{len(errors)} maps could not be made, the others are drawn:", *errors]))
+
+
+def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
+    """The photos and maps of a sheet, and what went wrong."""
+    keep_freed_memory()
+    settings = Settings.of(values)
+    classifier, dataset = _only("model", values), _only("dataset", values)
+    methods = [Part.of(name, method) for name, method in components(values, "method").items()]
+    store = None if settings.store is None else Store(settings.store, settings.gigabytes)
+    keys, progress, samples = Keys(classifier), Progress(), load(dataset, classifier)
+    chosen = shard_of(min(len(samples), settings.limit or 3), settings.shard)
+    for method in methods:
+        progress.expect(("explain", method.name), len(chosen))
+    rows, errors = [], []
+    with progress:
+        for index in chosen:
+            sample = samples[index]
+            subject = Subject.of(index, sample, dataset.name, settings.target)
+            work = Work(classifier, [subject], [sample], settings.target, keys, store, progress)
+            maps = {method.name: work.explain(method) for method in methods}
+            work.keep_scores()  # with them the class explained
+            errors += [f"  {subject.id}, {name}: {made.errors[0]}" for name, made in maps.items() if made.errors[0]]
+            good = {
+                name: made.attribution
+                for name, made in maps.items()
+                if made.attribution is not None and made.errors[0] is None
+            }
+            rows += plots.rows_of(work.explicand, good)
+    return rows, errors
+
+
+def _only(group: str, values: dict[str, Any]) -> Any:
+    """The one component chosen in a group."""
+    chosen = [name for name, node in (values.get(group) or {}).items() if isinstance(node, dict)]
+    if len(chosen) > 1:
+        raise ConfigError(f"this takes one {group}, got {', '.join(chosen)}: choose it with {group}=NAME")
+    return next(iter(components(values, group).values()))
+
+
 def leaderboard(arguments: Sequence[str]) -> None:
     """`leaderboard [RUN | store.path=DIR] [--differences]`: the table of a run's folder, or of all that a store holds.
 
@@ -145,6 +284,8 @@ def _rows_of_store(overrides: Sequence[str]) -> pd.DataFrame:
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     with initialize_config_module("xaieval.conf", version_base="1.3"):
         config = compose("config", overrides=list(overrides))
+    if config.device is None:
+        config.device = "cuda" if torch.cuda.is_available() else "cpu"
     return plain(config)
 
 
@@ -153,4 +294,11 @@ def _print(line: str) -> None:
         sys.stdout.write(f"{line.rstrip()}\n")
 
 
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {"list": list_parts, "check": check, "leaderboard": leaderboard}
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "list": list_parts,
+    "check": check,
+    "leaderboard": leaderboard,
+    "sheet": sheet,
+    "layers": layers,
+    "catalog": catalog,
+}

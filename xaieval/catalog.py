@@ -1,0 +1,334 @@
+"""The catalog of methods: what each says of itself, and what is measured by watching it work.
+
+`xaieval catalog docs/methods.md` writes it. Formula, cost and differences come from the docstrings, parameters from the
+classes; evaluations, what is read of the model, and sign and class are measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xaieval.classifier import Classifier
+from xaieval.component import Method, component_json
+from xaieval.cost import Cost
+from xaieval.explicand import Explicand
+from xaieval.laws.common import difference
+from xaieval.laws.components import FAIR, SMALL, composed, limited
+from xaieval.laws.toys import General, images, names, seeded
+
+PATH = "docs/methods.md"
+"""Where the repository keeps the catalog, below its root."""
+
+SIDE = 224
+"""Of the input for which evaluations are counted."""
+
+DIFFERENT = 1e-3
+"""From which part of a map's largest value on a negative score, or a difference between two classes, is no rounding."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalog knows of a method.
+
+    Attributes:
+        name: The stem of its YAML.
+        method: As its YAML composes it.
+        cost: Evaluations for one input of 224 x 224 pixels.
+        reads: What a run reads of the model: scores, gradients, activations, weights.
+        signed: Whether some scores of its maps are negative.
+        classes: Whether its map depends on the class explained.
+    """
+
+    name: str
+    method: Method
+    cost: Cost
+    reads: tuple[str, ...]
+    signed: bool
+    classes: bool
+
+
+def catalog() -> str:
+    """The catalog as Markdown."""
+    entries = [entry(name, method) for name, method in composed("method")]
+    own = [one for one in entries if not one.method.sentinel]
+    sentinels = [one for one in entries if one.method.sentinel]
+    parts = [INTRODUCTION, _overview(own), SENTINELS, _sentinels(sentinels), *map(_section, own)]
+    return "\n\n".join(parts) + "\n"
+
+
+def entry(name: str, method: Method) -> Entry:
+    """What is known of a method, measured now."""
+    watch = Watch(limited(method, FAIR))
+    return Entry(name, method, evaluations(method), watch.reads, watch.signed, watch.classes)
+
+
+# -- what is measured --------------------------------------------------------------------------------------------------
+
+
+def evaluations(method: Method) -> Cost:
+    """Forwards and backwards for one input of 224 x 224 pixels on ResNet-18, counted and not computed.
+
+    A method that needs the host cannot run without values: it is counted on a tiny network.
+    """
+    if method.syncs:
+        classifier, inputs = Classifier(seeded(Tiny), batch_size=64), images(1, SIDE)
+    else:
+        from torchvision.models import resnet18
+
+        with torch.device("meta"):
+            classifier, inputs = Classifier(resnet18(), device="meta", batch_size=64), torch.empty(1, 3, SIDE, SIDE)
+    explicand = classifier.explicand(inputs, 0, names(1))
+    method(explicand)
+    return explicand.cost
+
+
+class Tiny(nn.Sequential):
+    """A network that costs next to nothing on a large image."""
+
+    def __init__(self) -> None:
+        pool, convolution = nn.AvgPool2d(8), nn.Conv2d(3, 4, 3, padding=1)
+        super().__init__(pool, convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+
+
+class Watched(nn.Module):
+    """A model that notes what is asked of it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.asked: set[str] = set()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits `(n, classes)`."""
+        self.asked.add("scores")
+        if any(part._forward_hooks for part in self.module.modules()):
+            self.asked.add("activations")
+        if any(weight.requires_grad for weight in self.module.parameters()):  # the engine's own copies are detached
+            self.asked.add("weights")
+        logits: Tensor = self.module(inputs)
+        if logits.requires_grad:
+            logits.register_hook(self._differentiated)
+        return logits
+
+    def _differentiated(self, gradient: Tensor) -> None:
+        self.asked.add("gradients")
+
+
+class Asked(Classifier):
+    """A classifier that notes whose default layer it was asked for first: the engine may look up others after it."""
+
+    first = ""
+
+    def default_layer(self, method: str, example: Tensor) -> str:
+        """The layer, as `Classifier` finds it."""
+        self.first = self.first or method
+        return super().default_layer(method, example)
+
+
+class Watch:
+    """A method at work on a small network.
+
+    Attributes:
+        reads: What it asks of the model; scores alone, or what is beyond them.
+        layer: Whose default layer it reads, such as `grad_cam`; empty: none.
+        signed: Whether it gives negative scores.
+        classes: Whether the maps of two classes differ by more than a factor.
+    """
+
+    def __init__(self, method: Method) -> None:
+        model = Watched(seeded(General))
+        classifier = Asked(model, batch_size=16)
+        maps = [self._maps(method, classifier, target) for target in (0, 1)]
+        model.asked = set()  # the first calls also looked for layers
+        maps.append(self._maps(method, classifier, 2))
+        self.reads = tuple(sorted(model.asked - {"scores"} or model.asked))
+        self.layer = classifier.first
+        self.signed = any(bool((one < -DIFFERENT).any()) for one in maps)
+        self.classes = any(difference(one, maps[0]) > DIFFERENT for one in maps[1:])
+
+    def _maps(self, method: Method, classifier: Classifier, target: int) -> Tensor:
+        """Maps of some images, each divided by its largest absolute score."""
+        explicand: Explicand = classifier.explicand(images(4), target, names(4))
+        maps = method(explicand)
+        return maps / maps.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, *[1] * (maps.dim() - 1))
+
+
+def default_layers(chosen: Iterable[tuple[str, Method]]) -> dict[str, list[str]]:
+    """For each kind of default layer the methods that ask for it.
+
+    Args:
+        chosen: Names and methods; those without a field `layer` or `layers`, also inside, are passed over.
+    """
+    found: dict[str, list[str]] = {}
+    for name, method in chosen:
+        kind = Watch(limited(method, SMALL)).layer if '"layer' in component_json(method) else ""
+        if kind:
+            found.setdefault(kind, []).append(name)
+    return found
+
+
+# -- what the docstring says -------------------------------------------------------------------------------------------
+
+LABELS = ("Units", "Cost", "Differs from the paper", "Attributes", "Raises")
+
+
+def said(method: Method) -> dict[str, str]:
+    """The parts of a docstring: `Formula` is what comes before the first label, the others are under their label."""
+    text = inspect.cleandoc(type(method).__doc__ or "")
+    start = rf"(?:^|(?<=\.)\s)({'|'.join(LABELS)}):\s"
+    formula, *pieces = re.split(start, text, flags=re.MULTILINE)
+    found = dict(zip(pieces[::2], pieces[1::2], strict=True))
+    prose = {label: _line(found[label]) for label in LABELS[:3] if label in found}
+    return {"Formula": formula.strip(), **prose, "Attributes": found.get("Attributes", "")}
+
+
+def _line(text: str) -> str:
+    """The first paragraph on one line."""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def meanings(attributes: str) -> dict[str, str]:
+    """What the docstring says of each field."""
+    pieces = re.split(r"^ {4}(\w+): ", attributes.split("\n\n")[0], flags=re.MULTILINE)[1:]
+    return {name: " ".join(text.split()) for name, text in zip(pieces[::2], pieces[1::2], strict=True)}
+
+
+def title(method: Method) -> str:
+    """The first line of the method's file, and what is not as in the class where the YAML is a preset."""
+    text = _line(sys.modules[type(method).__module__].__doc__ or "")
+    fields: Any = dataclasses.fields(method)  # type: ignore[arg-type] # every method is a dataclass
+    preset = [
+        f"`{field.name}={getattr(method, field.name)!r}`"
+        for field in fields
+        if field.default is not dataclasses.MISSING and getattr(method, field.name) != field.default
+    ]
+    return f"{text} With {', '.join(preset)}." if preset else text
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+INTRODUCTION = f"""\
+# Attribution methods
+
+<!-- Made by `xaieval catalog {PATH}` from the classes and their YAML. -->
+
+What can be chosen as `method=NAME`, with the defaults of `conf/method/NAME.yaml`. All of them explain images, the one
+modality there is so far.
+
+- **Units**: `gradient` is df/dx, `contribution` is in units of the score, of `importance` only order and scale mean
+  something.
+- **Reads**: what a run asks of the model, observed on a small network: `scores` alone, or also `gradients`,
+  `activations` of inner layers, or gradients of `weights`.
+- **Forwards**, **backwards**: evaluations for one input of {SIDE} x {SIDE} pixels with the defaults, as counted on
+  ResNet-18 (methods marked * need values on the host and are counted on a tiny network). What several methods share,
+  such as the gradient at the input, is computed once in a run.
+- **Complete**: the sum of the scores is claimed to be f(x) - f(baseline), which a law checks.
+- **Signed**, **class**: whether some scores are negative, and whether the maps of two classes differ by more than a
+  factor; observed on a small network with random weights and four images, so a property of the formula and no promise
+  that a map of your network shows much of it."""
+
+SENTINELS = """\
+## Sentinels
+
+Methods that know nothing of the model. A method that a metric does not set apart from them has shown that metric
+nothing."""
+
+
+def _overview(entries: Sequence[Entry]) -> str:
+    counts, claims = ("forwards", "backwards"), ("complete", "signed", "class")
+    head = ("method", "what it is", "source", "units", "reads", *counts, *claims)
+    return _table(head, [_summary(one) for one in entries])
+
+
+def _summary(one: Entry) -> list[str]:
+    method, mark = one.method, "*" if one.method.syncs else ""
+    counts = [f"{count:,.0f}{mark}" for count in one.cost[:2]]
+    claims = [_yes(claim) for claim in (method.complete, one.signed, one.classes)]
+    link = f"[{one.name}](#{one.name})"
+    return [link, title(method), _source(method), method.units, ", ".join(one.reads), *counts, *claims]
+
+
+def _sentinels(entries: Sequence[Entry]) -> str:
+    rows = [
+        [f"`{one.name}`", _line(said(one.method)["Formula"]), _source(one.method), ", ".join(_parameters(one.method))]
+        for one in entries
+    ]
+    return _table(("sentinel", "what it is", "source", "parameters"), rows)
+
+
+def _parameters(method: Method) -> Iterator[str]:
+    for field in dataclasses.fields(method):  # type: ignore[arg-type] # every method is a dataclass
+        yield f"`{field.name}` {_default(getattr(method, field.name))}"
+
+
+def _section(one: Entry) -> str:
+    method, words = one.method, said(one.method)
+    stem = type(method).__module__.rpartition(".")[2]
+    kind = f"[`{type(method).__module__}.{type(method).__name__}`](../attributions/{stem}.py)"
+    lines = [
+        f"- **Units**: {words.get('Units', method.units)}",
+        f"- **Cost**: {words.get('Cost', 'not said.')} Measured: {_counted(one)}.",
+        f"- **Reads**: {', '.join(one.reads)}. **Modality**: {Classifier(nn.Identity()).modality.name}.",
+        f"- **Claims**: {_claims(one)}.",
+        f"- **Differs from the paper**: {words.get('Differs from the paper', 'nothing is named.')}",
+        *(f"- **Law `{law}`** does not hold: {reason}." for law, reason in method.exceptions.items()),
+    ]
+    if method.syncs:
+        lines.append(f"- **Waits for the host**: {method.syncs}.")
+    parts = [f"## {one.name}", f"{title(method)} {kind}, {_source(method)}", words["Formula"], "\n".join(lines)]
+    return "\n\n".join([*parts, *_parameter_table(method, meanings(words["Attributes"]))])
+
+
+def _counted(one: Entry) -> str:
+    parts = zip(one.cost[:2], ("forward", "backward"), strict=True)
+    counts = [f"{count:,.0f} {kind}{'' if count == 1 else 's'}" for count, kind in parts if count]
+    where = "a tiny network" if one.method.syncs else "ResNet-18"
+    return f"{' and '.join(counts) or 'none'} at {SIDE} x {SIDE} pixels on {where}"
+
+
+def _claims(one: Entry) -> str:
+    complete = "complete (a law checks it)" if one.method.complete else "not complete"
+    signed = "signed" if one.signed else "not signed"
+    return f"{complete}, {signed}, {'depends' if one.classes else 'does not depend'} on the class"
+
+
+def _parameter_table(method: Any, meaning: Mapping[str, str]) -> list[str]:
+    """One table, or none where there are no parameters."""
+    rows = [
+        [f"`{field.name}`", _default(getattr(method, field.name)), meaning.get(field.name, "")]
+        for field in dataclasses.fields(method)
+    ]
+    return [_table(("parameter", "default", "meaning"), rows)] if rows else []
+
+
+def _default(value: Any) -> str:
+    if dataclasses.is_dataclass(value):
+        return f"`{type(value).__name__}`"
+    return f"`{list(value)}`" if isinstance(value, tuple) else f"`{value!r}`"
+
+
+def _source(method: Method) -> str:
+    """The paper as a link."""
+    reference = method.reference
+    if reference.startswith("arXiv:"):
+        return f"[{reference}](https://arxiv.org/abs/{reference.removeprefix('arXiv:')})"
+    return f"[{reference}](https://doi.org/{reference.removeprefix('doi:')})" if "10." in reference else reference
+
+
+def _yes(claim: bool) -> str:
+    return "yes" if claim else "-"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a bar inside a cell would end it."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

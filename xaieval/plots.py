@@ -1,0 +1,223 @@
+"""Contact sheets: photos in rows, the maps of methods in columns.
+
+    show(explicand, {"gradient": attribution, ...})          # in a notebook
+
+A map's channels are summed. One with a sign is drawn on a diverging scale, symmetric about zero: blue is negative,
+white zero, red positive. Others run from their smallest score (dark) up. Both are clipped at the 99th percentile of
+their size. A white line goes around the object where the dataset knows it.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from xaieval.config import ConfigError
+from xaieval.explicand import Explicand
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
+"""Color maps that people who do not tell red from green can read."""
+
+PERCENTILE = 99.0
+"""Of the absolute scores, where a scale ends: a few extreme pixels would leave the rest without contrast."""
+
+COLUMNS = 10
+"""Maps beside each other; more go on below, with the photos repeated."""
+
+PANEL, KEY, WIDTH = 1.5, 0.5, 0.3
+"""Side of a panel and height of the key in inches, and the part of the width that each bar of the key takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A photo and its maps.
+
+    Attributes:
+        title: Name of the photo, and of the class explained.
+        image: Pixels in [0, 1], `(H, W, 3)`.
+        mask: True on the object, `(H, W)`; None where it is not known.
+        maps: Scores `(H, W)` by the method's name, channels summed.
+        signed: Names of the maps whose scores have a sign, whatever the values are.
+    """
+
+    title: str
+    image: np.ndarray
+    mask: np.ndarray | None
+    maps: Mapping[str, np.ndarray]
+    signed: frozenset[str] = frozenset()
+
+
+def show(explicand: Explicand, attributions: Mapping[str, Tensor]) -> Figure:
+    """Draw attributions of the same inputs.
+
+    Args:
+        explicand: What was explained.
+        attributions: `(N, C, H, W)` or `(N, 1, H, W)` by name.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    return draw(rows_of(explicand, attributions))
+
+
+def rows_of(explicand: Explicand, attributions: Mapping[str, Tensor]) -> list[Row]:
+    """A row for each input."""
+    features = {name: explicand.features(one).cpu().numpy() for name, one in attributions.items()}
+    signed = frozenset(name for name, one in attributions.items() if explicand.units_of(one) != "importance")
+    images = explicand.inputs.expand(-1, 3, -1, -1).movedim(1, -1).clamp(0, 1).cpu().numpy()
+    masks = [None] * explicand.count if explicand.mask is None else list(explicand.mask.cpu().numpy())
+    return [
+        Row(_title(explicand, row), images[row], masks[row], {name: one[row] for name, one in features.items()}, signed)
+        for row in range(explicand.count)
+    ]
+
+
+def _title(explicand: Explicand, row: int) -> str:
+    """Name of the sample, and of the class explained."""
+    number, names = int(explicand.target[row]), explicand.classifier.categories
+    return f"{explicand.ids[row]}\n{names[number] if names else f'class {number}'}"
+
+
+def draw(rows: Sequence[Row], columns: int = COLUMNS) -> Figure:
+    """The figure of some rows: a band of at most `columns` maps below the other, the photos at the left of each.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        ValueError: There is nothing to draw.
+    """
+    _require_matplotlib()
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for row in rows for name in row.maps))
+    if not names:
+        raise ValueError("a contact sheet needs at least one photo with one map, got none")
+    columns = math.ceil(len(names) / math.ceil(len(names) / columns))  # bands as equal as they can be
+    bands = [names[start : start + columns] for start in range(0, len(names), columns)]
+    lines = len(bands) * len(rows)
+    height = PANEL * lines + 0.4 * len(bands)
+    figure = Figure(figsize=(PANEL * (columns + 1) + 0.4, height + KEY), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(height, KEY))
+    panels, key = parts
+    axes = iter(panels.subplots(lines, columns + 1, squeeze=False))
+    signed = {name for name in names if any(_is_signed(row, name) for row in rows)}
+    for band in bands:
+        for place, row in enumerate(rows):
+            titles = [_wrapped(name) if place == 0 else "" for name in band]
+            _line(next(axes), row, band, titles, signed)
+    _key(key, bool(signed), len(signed) < len(names))
+    return figure
+
+
+def _is_signed(row: Row, name: str) -> bool:
+    """Whether a map's units have a sign, or some of its scores."""
+    if name in row.signed or name not in row.maps:
+        return name in row.signed
+    values = row.maps[name]
+    return bool(values.min() < -1e-6 * np.abs(values).max())
+
+
+def _line(axes: Sequence[Axes], row: Row, names: Sequence[str], titles: Sequence[str], signed: set[str]) -> None:
+    """One photo and its maps of one band."""
+    axes[0].imshow(row.image)
+    axes[0].set_ylabel("\n".join(_shortened(row.title)), fontsize=7)
+    for one, name, title in zip(axes[1:], names, titles, strict=False):
+        if name in row.maps:
+            _map(one, row.maps[name], name in signed)
+        else:
+            one.text(0.5, 0.5, "no map", ha="center", va="center", transform=one.transAxes, fontsize=7)
+        one.set_title(title, fontsize=8)
+    for one in axes:
+        one.set_xticks([])
+        one.set_yticks([])
+        one.spines[:].set_visible(False)
+    for one in axes[: len(names) + 1]:
+        _outline(one, row.mask)
+
+
+def _map(axes: Axes, values: np.ndarray, signed: bool) -> None:
+    low, high = limits(values, signed)
+    axes.imshow(values, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=high)
+
+
+def limits(values: np.ndarray, signed: bool) -> tuple[float, float]:
+    """The scores at the ends of the scale: symmetric about zero, or from the smallest to the 99th percentile."""
+    low = 0.0 if signed else float(values.min())
+    size = np.abs(values - low)
+    span = float(np.percentile(size, PERCENTILE)) or float(size.max()) or 1.0  # a constant map has one color
+    return (-span if signed else low), low + span
+
+
+def _outline(axes: Axes, mask: np.ndarray | None) -> None:
+    """The border of the object, white with a dark rim: seen on every color."""
+    if mask is None or mask.all() or not mask.any():
+        return
+    from matplotlib.patheffects import Normal, Stroke
+
+    lines = axes.contour(mask.astype(float), levels=[0.5], colors="white", linewidths=0.7)
+    lines.set_path_effects([Stroke(linewidth=1.5, foreground="black"), Normal()])
+
+
+def _key(figure: SubFigure, diverging: bool, sequential: bool) -> None:
+    """What the colors mean, a bar for each scale in use."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scales = [
+        (DIVERGING, ("negative", "0", "positive"), "signed, to \N{PLUS-MINUS SIGN} the 99th percentile", diverging),
+        (SEQUENTIAL, ("least", "", "most"), "importance, to the 99th percentile", sequential),
+    ]
+    used = [scale[:3] for scale in scales if scale[3]]
+    for place, (colors, labels, title) in enumerate(used):
+        axes = figure.add_axes(((place + 0.5) / len(used) - WIDTH / 2, 0.55, WIDTH, 0.2))
+        bar = figure.colorbar(ScalarMappable(Normalize(0, 2), colors), cax=axes, orientation="horizontal")
+        bar.set_ticks([0, 1, 2], labels=labels, fontsize=7)
+        bar.set_label(title, fontsize=7, labelpad=1)
+        bar.outline.set_visible(False)
+        axes.tick_params(length=0, pad=1)
+
+
+def _wrapped(name: str) -> str:
+    """A name on lines that fit above a panel, broken after underscores where there are any."""
+    lines = textwrap.wrap(name.replace("_", "_ "), width=18)
+    return "\n".join(line.replace("_ ", "_") for line in lines)
+
+
+def _shortened(title: str) -> Iterator[str]:
+    """The lines of a title, each short enough for the side of a panel."""
+    for line in title.splitlines():
+        yield textwrap.shorten(line, width=26, placeholder=" ...") if " " in line else line[:26]
+
+
+def checked(path: Path) -> Path:
+    """A path that a figure can be saved to.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or writes no such files.
+    """
+    _require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in kinds:
+        raise ConfigError(f"{path} does not end in the name of a kind of picture: one of {', '.join(kinds)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}: make it, or name another file")
+    return path
+
+
+def _require_matplotlib() -> None:
+    if find_spec("matplotlib") is None:
+        raise ConfigError("drawing needs matplotlib, not installed here: pip install matplotlib")
