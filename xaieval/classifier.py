@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
-from xaieval.layers import Step, arriving, default_layer, find_layer, scaling, steps_of, watch
+from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_layer, scaling, steps_of, watch
 from xaieval.modalities.images import Images
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
@@ -184,6 +184,36 @@ class Classifier:
 
         return Scores(torch.cat(list(self._packed(run, len(inputs), "scores"))))
 
+    def edited(
+        self,
+        inputs: Tensor,
+        target: Tensor,
+        arriving: Mapping[str, Edit] | None = None,
+        outputs: Mapping[str, Edit] | None = None,
+    ) -> Scores:
+        """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited.
+
+        Where the first edit puts activations of n inputs in place, known from before, one input is enough: then all
+        that comes before that layer is computed for it alone.
+
+        Args:
+            inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit makes n of it.
+            target: The class explained for each, `(n,)`.
+            arriving: What becomes of the first argument of a layer, by the layer's name.
+            outputs: What becomes of the output of a layer, by the layer's name.
+
+        Raises:
+            ValueError: A layer that the model does not have, or that was not reached by the call.
+        """
+        before, after = arriving or {}, outputs or {}
+        modules = {name: find_layer(self.module, name) for name in (*before, *after)}
+        with torch.no_grad(), editing(modules, before, arriving=True) as entered, editing(modules, after) as left:
+            logits = self._forward(inputs, self.precision != "float32", len(target))
+        missing = [name for name in modules if name not in entered | left]
+        if missing:
+            raise ValueError(f"layer {missing[0]!r} was not reached by the call, so nothing was edited there")
+        return Scores.read(logits, target)
+
     def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit", rule: str = "") -> tuple[Scores, Tensor]:
         """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each.
 
@@ -319,23 +349,24 @@ class Classifier:
             yield result
             start = stop
 
-    def _forward(self, inputs: Tensor, bfloat16: bool) -> Tensor:
+    def _forward(self, inputs: Tensor, bfloat16: bool, count: int | None = None) -> Tensor:
+        """Logits `(n, classes)`; n is the number of inputs, or `count` where an edit between layers changes it."""
         try:
-            return self._call(inputs, bfloat16)
+            return self._call(inputs, bfloat16, count)
         except RuntimeError as error:
             if self._layout == torch.contiguous_format or "view size is not compatible" not in str(error):
                 raise
         # The model counts on the layout of memory, as `x.view(n, -1)` does: it gets the usual one from now on.
         self._layout = torch.contiguous_format
         self._copy_weights(self._weights)
-        return self._call(inputs, bfloat16)
+        return self._call(inputs, bfloat16, count)
 
-    def _call(self, inputs: Tensor, bfloat16: bool) -> Tensor:
+    def _call(self, inputs: Tensor, bfloat16: bool, count: int | None = None) -> Tensor:
         if bfloat16:
             with torch.autocast(self.device.type, torch.bfloat16):
-                return self._run(inputs)
+                return self._run(inputs, count=count)
         if hooked(self.module):
-            return self._run(inputs)
+            return self._run(inputs, count=count)
         if self._folds is None:
             try:
                 return self._observed(inputs)
@@ -357,7 +388,7 @@ class Classifier:
             self._folds = observed.folds(logits)
         return logits if differentiated else logits.detach()
 
-    def _run(self, inputs: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    def _run(self, inputs: Tensor, weights: Mapping[str, Tensor] | None = None, count: int | None = None) -> Tensor:
         inputs = self._first_layer(inputs)
         with _evaluating(self.module):
             try:
@@ -365,7 +396,7 @@ class Classifier:
                 output = functional_call(self.module, dict(weights or self._weights), (inputs,))
             finally:
                 self._mend_weights()
-        return self._checked(output, len(inputs))
+        return self._checked(output, len(inputs) if count is None else count)
 
     def _first_layer(self, inputs: Tensor) -> Tensor:
         """Normalized inputs in the model's layout; always a copy, which a model may change in place."""

@@ -26,7 +26,7 @@ from xaieval.contributions import Kernel
 from xaieval.cost import Cost, Ledger, Meter
 from xaieval.curve import Curve, Order
 from xaieval.draws import Draws, seed_of
-from xaieval.layers import find_layer, kernel_of, last_convolution
+from xaieval.layers import Edit, find_layer, kernel_of, last_convolution
 from xaieval.modalities.images import ImagePatches, Images
 from xaieval.note import Note
 from xaieval.perturbation import Perturbation
@@ -289,6 +289,28 @@ class Explicand:
                     f"{tuple(self.shape)}: name a layer before pooling or flattening"
                 )
         return outputs
+
+    def edited(
+        self,
+        inputs: Tensor,
+        target: Tensor,
+        arriving: Mapping[str, Edit] | None = None,
+        outputs: Mapping[str, Edit] | None = None,
+    ) -> Scores:
+        """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited; n forwards.
+
+        Args:
+            inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit puts activations of n inputs in place.
+            target: The class explained for each, `(n,)`.
+            arriving: What becomes of the first argument of a layer, by the layer's name.
+            outputs: What becomes of the output of a layer, by the layer's name.
+
+        Raises:
+            ValueError: A layer that the model does not have, or that was not reached by the call.
+        """
+        self._check_weights()
+        self.meter.spend(len(target))
+        return self.classifier.edited(inputs, target, arriving, outputs)
 
     def convolution(self, method: str) -> str:
         """The last convolution in the layer that a method reads if none is named."""

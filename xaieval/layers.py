@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from xaieval.contributions import Kernel
 
+Edit = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -135,6 +137,47 @@ def scaling(modules: Mapping[str, nn.Module], factors: Mapping[str, Tensor]) -> 
     handles = [layer.register_forward_hook(scale(name)) for name, layer in modules.items()]
     try:
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def editing(modules: Mapping[str, nn.Module], edits: Mapping[str, Edit], arriving: bool = False) -> Iterator[set[str]]:
+    """Put `edit(output)` in place of the outputs of these modules during one call, or of what they are given.
+
+    Args:
+        modules: Modules by name.
+        edits: What becomes of each one's tensor; it must not give out one that has to stay, as a layer may write into
+            what it is given.
+        arriving: The first argument is edited in place of the output.
+
+    Yields:
+        Names of the modules that were reached, filled by the call.
+    """
+    reached: set[str] = set()
+
+    def edited(name: str, value: Any) -> Tensor:
+        if not isinstance(value, Tensor):
+            verb = "is given" if arriving else "gives"
+            raise ValueError(f"layer {name!r} {verb} a {type(value).__name__}, expected a tensor: name another layer")
+        reached.add(name)
+        return edits[name](value)
+
+    def after(name: str) -> Callable[..., Tensor]:
+        return lambda layer, arguments, output: edited(name, output)
+
+    def before(name: str) -> Callable[..., tuple[Any, ...]]:
+        return lambda layer, arguments: (edited(name, next(iter(arguments), None)), *arguments[1:])
+
+    handles = [
+        modules[name].register_forward_pre_hook(before(name))
+        if arriving
+        else modules[name].register_forward_hook(after(name))
+        for name in edits
+    ]
+    try:
+        yield reached
     finally:
         for handle in handles:
             handle.remove()
