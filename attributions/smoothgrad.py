@@ -8,10 +8,12 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from xaieval.attributions.gradient import Gradient
+from xaieval.batch import Batch
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 
 VARIANTS = ("mean", "squared", "variance")
+KERNELS = ("gaussian", "box")
 
 
 @final
@@ -19,8 +21,10 @@ VARIANTS = ("mean", "squared", "variance")
 class SmoothGrad(Method):
     """Mean, mean square or variance of a method's maps `a_j` at `x + e_j` (Smilkov 2017, arXiv:1706.03825, section 3).
 
-    `e_j ~ N(0, sigma^2)` with `sigma = noise (max x - min x)`, the range taken over all channels and present features
-    of each sample. The target stays that of the clean input, and noisy copies are not clipped to pixels.
+    With `r = noise (max x - min x)`, the range taken over all channels and present features of each sample, every entry
+    of `e_j` is drawn from the kernel: `gaussian` is `N(0, r^2)`, `box` is uniform in [-r, r], the L-infinity ball over
+    which explanations are smoothed in Yeh 2019 (arXiv:1901.09392, section 4). A box of the gaussian's variance is
+    sqrt(3) times as wide. The target stays that of the clean input, and noisy copies are not clipped to pixels.
 
     * `mean`: `mean_j a_j`, signed, `(N, C, *F)`, in the units of the method.
     * `squared`: `mean_j a_j^2` (SmoothGrad-Squared; Hooker 2018, arXiv:1806.10758), summed over channels `(N, 1, *F)`.
@@ -31,17 +35,20 @@ class SmoothGrad(Method):
 
     Cost: `samples` times the cost of the method, once for all three variants on the same draws.
 
-    Differs from the paper: any method can be wrapped, also one that draws, whose draws are then fresh at each copy.
+    Differs from the paper: any method can be wrapped, also one that draws, whose draws are then fresh at each copy;
+    and Yeh's radius, .2 in pixels, is a part of the range here, which is the same where an image has both 0 and 1.
 
     Attributes:
         samples: Number of noisy copies; the paper sees little gain above 50.
-        noise: Standard deviation of the noise as a part of the range, .1 to .2 in the paper.
+        noise: Standard deviation (gaussian, .1 to .2 in the paper) or half the width (box, .2 in Yeh's code) of the noise
+            as a part of the range.
         variant: mean, squared or variance.
         method: What is explained at each copy.
         seed: Seed of the noise, which is the same for the three variants.
+        kernel: gaussian or box.
 
     Raises:
-        ValueError: A variant that does not exist, or fewer than two samples for a variance.
+        ValueError: A variant or kernel that does not exist, noise below 0, or fewer than two samples for a variance.
     """
 
     reference: ClassVar[str] = "arXiv:1706.03825"
@@ -50,11 +57,16 @@ class SmoothGrad(Method):
     variant: str = "mean"
     method: Method = Gradient()
     seed: int = 0
+    kernel: str = "gaussian"
 
     def __post_init__(self) -> None:
         """Check the options."""
         if self.variant not in VARIANTS:
             raise ValueError(f"SmoothGrad: variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"SmoothGrad: kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
+        if not self.noise >= 0:
+            raise ValueError(f"SmoothGrad: noise must be at least 0, got {self.noise}")
         least = 2 if self.variant == "variance" else 1
         if self.samples < least:
             raise ValueError(f"SmoothGrad: {self.variant} needs samples >= {least}, got {self.samples}")
@@ -75,15 +87,21 @@ class SmoothGrad(Method):
 
     def _moments(self, explicand: Explicand) -> tuple[Tensor, Tensor]:
         """Mean and variance of the maps over the copies, `(N, C, *F)` each: one pass serves the three variants."""
-        sigma = self.noise * explicand.range
+        radius = self.noise * explicand.range
         mean: Tensor | None = None
         squares: Tensor | None = None
         for batch in explicand.batches(self.samples):
-            noise = batch.of(sigma) * batch.normal("smoothgrad", self.seed)
-            maps = self.method(batch.copies(batch.inputs + noise))
+            noise = batch.of(radius) * self._kernel(batch)
+            maps = self.method(batch.copies(batch.restore(batch.inputs + noise)))
             if mean is None or squares is None:
                 mean, squares = (maps.new_zeros(explicand.count, *maps.shape[1:]) for _ in range(2))
             batch.merge(mean, squares, maps)
         assert mean is not None  # there is at least one batch
         assert squares is not None
         return mean, squares / self.samples
+
+    def _kernel(self, batch: Batch) -> Tensor:
+        """Noise `(n, C, *F)` of radius 1; at absent features it has no meaning."""
+        if self.kernel == "box":
+            return 2 * batch.uniform("smoothgrad", self.seed) - 1
+        return batch.normal("smoothgrad", self.seed)
