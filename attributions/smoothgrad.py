@@ -23,8 +23,8 @@ class SmoothGrad(Method):
 
     With `r = noise (max x - min x)`, the range taken over all channels and present features of each sample, every entry
     of `e_j` is drawn from the kernel: `gaussian` is `N(0, r^2)`, `box` is uniform in [-r, r], the L-infinity ball over
-    which explanations are smoothed in Yeh 2019 (arXiv:1901.09392, section 4). A box of the gaussian's variance is
-    sqrt(3) times as wide. The target stays that of the clean input, and noisy copies are not clipped to pixels.
+    which Yeh 2019 smooths explanations (arXiv:1901.09392, section 4, and its code). A box has a gaussian's variance at
+    sqrt(3) times its noise. The target stays that of the clean input, and noisy copies are not clipped to pixels.
 
     * `mean`: `mean_j a_j`, signed, `(N, C, *F)`, in the units of the method.
     * `squared`: `mean_j a_j^2` (SmoothGrad-Squared; Hooker 2018, arXiv:1806.10758), summed over channels `(N, 1, *F)`.
@@ -40,8 +40,8 @@ class SmoothGrad(Method):
 
     Attributes:
         samples: Number of noisy copies; the paper sees little gain above 50.
-        noise: Standard deviation (gaussian, .1 to .2 in the paper) or half the width (box, .2 in Yeh's code) of the noise
-            as a part of the range.
+        noise: As a part of the range, the standard deviation of a gaussian (.1 to .2 in the paper) or half the width of
+            a box.
         variant: mean, squared or variance.
         method: What is explained at each copy.
         seed: Seed of the noise, which is the same for the three variants.
