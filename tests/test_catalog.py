@@ -98,7 +98,7 @@ def test_watching_a_method(method, reads, layer, signed, classes):
 
 @dataclass(frozen=True)
 class Louder(Method):
-    """The same map for every class but for a factor, read from an inner layer."""
+    """The same map for every class but for a factor and a constant, read from an inner layer."""
 
     units: ClassVar[str] = "importance"
     reference: ClassVar[str] = "arXiv:1312.6034"
@@ -107,10 +107,10 @@ class Louder(Method):
         layer = "module.0"
         hidden = explicand.activations((layer,))[layer][0]
         factor = explicand.clean.logit.abs().view(-1, 1, 1, 1)
-        return explicand.upsample(hidden.norm(dim=1, keepdim=True)) * factor
+        return explicand.upsample(hidden.norm(dim=1, keepdim=True)) * factor + factor**2
 
 
-def test_a_factor_is_no_difference_between_classes():
+def test_a_factor_and_a_constant_are_no_difference_between_classes():
     watch = Watch(Louder())
     assert not watch.classes
     assert watch.reads == ("activations", "gradients")

@@ -141,7 +141,7 @@ class Watch:
         reads: What it asks of the model; scores alone, or what is beyond them.
         layer: Whose default layer it reads, such as `grad_cam`; empty: none.
         signed: Whether it gives negative scores.
-        classes: Whether the maps of two classes differ by more than a factor.
+        classes: Whether the maps of two classes differ by more than a factor and a constant.
     """
 
     def __init__(self, method: Method) -> None:
@@ -152,14 +152,19 @@ class Watch:
         maps.append(self._maps(method, classifier, 2))
         self.reads = tuple(sorted(model.asked - {"scores"} or model.asked))
         self.layer = classifier.first
-        self.signed = any(bool((one < -DIFFERENT).any()) for one in maps)
-        self.classes = any(difference(one, maps[0]) > DIFFERENT for one in maps[1:])
+        self.signed = any(bool((_scaled(one) < -DIFFERENT).any()) for one in maps)
+        first, *others = (_scaled(one - one.mean(1, keepdim=True)) for one in maps)  # their contrast alone
+        self.classes = any(difference(one, first) > DIFFERENT for one in others)
 
     def _maps(self, method: Method, classifier: Classifier, target: int) -> Tensor:
-        """Maps of some images, each divided by its largest absolute score."""
+        """Maps of some images, `(N, scores)`."""
         explicand: Explicand = classifier.explicand(images(4), target, names(4))
-        maps = method(explicand)
-        return maps / maps.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, *[1] * (maps.dim() - 1))
+        return method(explicand).flatten(1)
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    """Each map divided by its largest absolute score; one of zeros, but for rounding, stays."""
+    return maps / maps.abs().amax(1, keepdim=True).clamp(min=1e-6)
 
 
 def default_layers(chosen: Iterable[tuple[str, Method]]) -> dict[str, list[str]]:
@@ -233,8 +238,8 @@ modality there is so far.
   such as the gradient at the input, is computed once in a run.
 - **Complete**: the sum of the scores is claimed to be f(x) - f(baseline), which a law checks.
 - **Signed**, **class**: whether some scores are negative, and whether the maps of two classes differ by more than a
-  factor; observed on a small network with random weights and four images, so a property of the formula and no promise
-  that a map of your network shows much of it."""
+  factor and a constant; observed on a small network with random weights and four images, so a property of the formula
+  and no promise that a map of your network shows much of it."""
 
 SENTINELS = """\
 ## Sentinels

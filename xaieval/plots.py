@@ -1,6 +1,6 @@
 """Contact sheets: photos in rows, the maps of methods in columns.
 
-    show(explicand, {"gradient": attribution, ...})          # in a notebook
+    show(explicand, {"gradient": attribution, ...})          # in a notebook, after %matplotlib inline
 
 A map's channels are summed. One with a sign is drawn on a diverging scale, symmetric about zero: blue is negative,
 white zero, red positive. Others run from their smallest score (dark) up. Both are clipped at the 99th percentile of
