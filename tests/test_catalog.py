@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from xaieval import catalog
+from xaieval import catalog, verbs
 from xaieval.attributions.edge_detector import EdgeDetector
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
@@ -20,21 +20,21 @@ from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.catalog import Watch, default_layers, evaluations, meanings, said, title
 from xaieval.component import Method
-from xaieval.config import names
+from xaieval.config import ConfigError, default, names
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
 def test_the_page_is_current():
-    made, kept = catalog.catalog(), (ROOT / catalog.PATH).read_text()
+    made, kept = catalog.catalog(), (ROOT / catalog.PATH).read_text(encoding="utf-8")
     assert made == kept, (
         f"{catalog.PATH} is not what the methods say now: write it with `xaieval catalog {catalog.PATH}`"
     )
 
 
 def test_the_page_has_every_method():
-    page = (ROOT / catalog.PATH).read_text()
+    page = (ROOT / catalog.PATH).read_text(encoding="utf-8")
     missing = [name for name in names("method") if f"\n## {name}\n" not in page and f"| `{name}` |" not in page]
     assert missing == [], f"write {catalog.PATH} with `xaieval catalog {catalog.PATH}`"
 
@@ -170,8 +170,6 @@ def test_a_docstring_is_read_by_its_labels():
 
 @pytest.mark.parametrize("name", names("method"))
 def test_every_docstring_has_the_parts(name):
-    from xaieval.config import default
-
     method = default("method", name)
     words = said(method)
     wanted = {"Units", "Cost"} if method.sentinel else {"Units", "Cost", "Differs from the paper"}
@@ -189,3 +187,13 @@ def test_presets_say_what_they_set():
 
 def test_a_bar_in_a_cell_ends_no_cell():
     assert catalog._table(("a", "b"), [("|x|", "y")]).splitlines() == ["| a | b |", "| --- | --- |", r"| \|x\| | y |"]
+
+
+def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(catalog, "catalog", lambda: "# \N{GREEK SMALL LETTER SIGMA}\n")
+    verbs.run_verb("catalog", [str(tmp_path / "page.md")])
+    assert (tmp_path / "page.md").read_bytes() == "# \N{GREEK SMALL LETTER SIGMA}\n".encode()
+    verbs.run_verb("catalog", [])
+    assert capsys.readouterr().out == "# \N{GREEK SMALL LETTER SIGMA}\n"
+    with pytest.raises(ConfigError, match=r"catalog writes one file, as in .* got \['a', 'b'\]"):
+        verbs.run_verb("catalog", ["a", "b"])

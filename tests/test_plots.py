@@ -64,8 +64,10 @@ def test_an_unsigned_scale_begins_at_the_smallest_score():
         (np.zeros((4, 4)), False, (0, 1)),
         (np.full((4, 4), 5.0), False, (5, 6)),
         (np.eye(1, 400, 7).reshape(20, 20), False, (0, 1)),
+        (np.full((4, 4), np.nan), True, (-1, 1)),
+        (np.where(np.eye(4) > 0, np.nan, 2.0) * [[0, 1, 1, 1]], False, (0, 2)),
     ],
-    ids=["zero signed", "zero", "constant", "one pixel"],
+    ids=["zero signed", "zero", "constant", "one pixel", "nan", "partly nan"],
 )
 def test_maps_with_hardly_any_values_have_a_scale(values, signed, expected):
     assert limits(values, signed) == expected

@@ -125,8 +125,14 @@ def _is_signed(row: Row, name: str) -> bool:
     """Whether a map's units have a sign, or some of its scores."""
     if name in row.signed or name not in row.maps:
         return name in row.signed
-    values = row.maps[name]
+    values = _finite(row.maps[name])
     return bool(values.min() < -1e-6 * np.abs(values).max())
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """What can be drawn; zero where nothing can."""
+    finite = values[np.isfinite(values)]
+    return finite if finite.size else np.zeros(1)
 
 
 def _line(axes: Sequence[Axes], row: Row, names: Sequence[str], titles: Sequence[str], signed: set[str]) -> None:
@@ -154,8 +160,9 @@ def _map(axes: Axes, values: np.ndarray, signed: bool) -> None:
 
 def limits(values: np.ndarray, signed: bool) -> tuple[float, float]:
     """The scores at the ends of the scale: symmetric about zero, or from the smallest to the 99th percentile."""
-    low = 0.0 if signed else float(values.min())
-    size = np.abs(values - low)
+    finite = _finite(values)
+    low = 0.0 if signed else float(finite.min())
+    size = np.abs(finite - low)
     span = float(np.percentile(size, PERCENTILE)) or float(size.max()) or 1.0  # a constant map has one color
     return (-span if signed else low), low + span
 

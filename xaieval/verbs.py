@@ -130,7 +130,7 @@ def catalog(arguments: Sequence[str]) -> None:
     from xaieval.catalog import catalog as made
 
     if arguments:
-        Path(arguments[0]).write_text(made())
+        Path(arguments[0]).write_text(made(), encoding="utf-8")
     else:
         sys.stdout.write(made())
 
@@ -201,7 +201,7 @@ def sheet(arguments: Sequence[str]) -> None:
     words = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
     paths = [argument for argument in arguments if argument not in words]
     if len(paths) > 1:
-        raise ConfigError(f"sheet draws one file, as in `xaieval sheet maps.png method=[gradient,sobol]`, got {paths}")
+        raise ConfigError(f"sheet draws one file, as in `xaieval sheet maps.png method=gradient`, got {paths}")
     path = plots.checked(Path(paths[0] if paths else "sheet.png"))
     rows, errors = _rows_of_sheet(_composed(words))
     if any(row.maps for row in rows):
