@@ -16,6 +16,7 @@ from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_layer, scaling, steps_of, watch
 from xaieval.modalities.images import Images
+from xaieval.passages import Chain
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
 
@@ -95,6 +96,7 @@ class Classifier:
         self._folds: dict[int, Fold] | None = None  # None: not known before the first call
         self._seen: list[tuple[float, ...]] | None = None
         self.weights_version = 0  # how often the weights were copied
+        self._chains: dict[tuple[int, ...], Chain] = {}
         self._layout = torch.channels_last
         self._steps: dict[tuple[int, ...], list[Step]] = {}  # by the shape of an input
 
@@ -327,6 +329,18 @@ class Classifier:
             with torch.no_grad():
                 self._steps[shape] = steps_of(self.module, lambda: self._forward(example[:1], False))
         return default_layer(method, self.module, self._steps[shape])
+
+    def chain(self, example: Tensor) -> Chain:
+        """The layers that everything passes on its way to the logits.
+
+        They come from one call with one input for each input shape; it is no evaluation of a sample and not counted.
+        """
+        key = tuple(example.shape[1:])
+        if key not in self._chains:
+            with keepable(), torch.enable_grad():
+                leaf = _normal(example[:1]).detach().clone().requires_grad_()
+                self._chains[key] = Chain(self.module, leaf, lambda: self._forward(leaf, False))
+        return self._chains[key]
 
     def size(self, kind: str) -> int:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
