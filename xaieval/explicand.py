@@ -258,7 +258,7 @@ class Explicand:
         for watched in self._watched:
             if set(layers) <= set(watched):
                 return watched
-        default = set(layers) <= self._looked_up
+        default = bool(layers) and set(layers) <= self._looked_up
         self._watched.append((self.layer("normgrad"), self.layer("grad_cam"), *layers) if default else tuple(layers))
         return self._watched[-1]
 

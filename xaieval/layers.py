@@ -17,12 +17,16 @@ Edit = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """One module's call: spatial sizes of its first input and its output (0 where there is none)."""
+    """One module's call: spatial sizes of its first input and its output (0 where there is none).
+
+    `tokens` tells that its output is a sequence of tokens `(N, T, D)`.
+    """
 
     name: str
     before: int
     after: int
     pooled: bool
+    tokens: bool = False
 
 
 def find_layer(module: nn.Module, name: str) -> nn.Module:
@@ -187,7 +191,8 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
     """The layer that a class activation method reads if none is named, by shapes alone.
 
     `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the
-    last downsampling. Everything else, Grad-CAM first: the last spatial output before pooling.
+    last downsampling. Everything else, Grad-CAM first: the last spatial output before pooling. In a transformer no
+    layer before its tokens will do: a patch embedding has seen nothing of what follows.
 
     Args:
         method: Name of the method.
@@ -195,12 +200,16 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
         steps: What its parts did in one call, see `steps_of`.
 
     Raises:
-        ValueError: The model has no spatial layer.
+        ValueError: The model has no spatial layer, or none behind its tokens.
     """
-    spatial = [step for step in steps if step.name and step.after > 1 and not step.pooled]
+    tokens = [place for place, step in enumerate(steps) if step.tokens]
+    spatial = [
+        step for step in steps[tokens[-1] if tokens else 0 :] if step.name and step.after > 1 and not step.pooled
+    ]
     if not spatial:
+        behind = " behind its tokens" if tokens else ""
         raise ValueError(
-            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w): name one with layer="
+            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w){behind}: name one with layer="
         )
     shrinking = [step for step in spatial if step.before > step.after]
     if method == "normgrad" and shrinking:
@@ -220,7 +229,8 @@ def steps_of(module: nn.Module, call: Callable[[], object]) -> list[Step]:
                 pooled.append(output)
             # A container that ends in a pooling returns the pooling's own tensor.
             ends_in_pooling = any(output is tensor for tensor in pooled)
-            steps.append(Step(name, _side(arguments[0] if arguments else None), _side(output), ends_in_pooling))
+            tokens = isinstance(output, Tensor) and output.dim() == 3 and output.shape[1] > 1
+            steps.append(Step(name, _side(arguments[0] if arguments else None), _side(output), ends_in_pooling, tokens))
 
         return hook
 

@@ -1,0 +1,81 @@
+"""Every method on real architectures: any batch, odd sizes, one and three channels; or a refusal in a sentence."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from known_answers import random
+from torch import nn
+
+from xaieval.classifier import Classifier
+from xaieval.component import Method
+from xaieval.laws import composed
+from xaieval.laws.components import limited
+from xaieval.laws.toys import seeded
+
+BUDGET = {"samples": 4, "steps": 2, "designs": 2, "grid": 3, "candidates": 2}
+METHODS = {name: method for name, method in composed("method") if isinstance(method, Method)}
+
+
+def resnet18(channels):
+    module = torchvision.models.resnet18(num_classes=5)
+    module.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    return module
+
+
+# name: how it is made, and a size of inputs with odd sides where it takes any
+NETWORKS = {
+    "efficientnet_lite0": (lambda c: timm.create_model("tf_efficientnet_lite0", in_chans=c, num_classes=5), (33, 37)),
+    "resnet18": (resnet18, (33, 37)),
+    "vit_tiny": (
+        lambda c: timm.create_model("vit_tiny_patch16_224", in_chans=c, num_classes=5, img_size=48, depth=2),
+        (48, 48),
+    ),
+}
+NO_PLACES = "no layer with a spatial output .* behind its tokens"
+NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
+REFUSED = {
+    **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
+    **{
+        (name, "vit_tiny"): NO_PLACES
+        for name in METHODS
+        if name.endswith("_cam")
+        or "normgrad" in name
+        or name in ("grad_cam_plus_plus", "linear_approximation", "meta_saliency")
+    },
+}
+SLOW = ("score_cam", "ablation_cam")  # a forward for each channel of a late layer
+
+
+def made(network, channels):
+    return seeded(lambda: NETWORKS[network][0](channels)).eval()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_runs_or_refuses_in_a_sentence(name, network):
+    method, size = limited(METHODS[name], BUDGET), NETWORKS[network][1]
+    if name in SLOW and network == "efficientnet_lite0":
+        pytest.skip("1280 forwards for each image; ResNet-18 has 512")
+    for channels, batch in ((3, 1), (1, 2)):
+        explicand = Classifier(made(network, channels), batch_size=32).explicand(random(batch, channels, *size), 1)
+        if (name, network) in REFUSED:
+            with pytest.raises(ValueError, match=REFUSED[name, network]):
+                method(explicand)
+        else:
+            maps = method(explicand)
+            assert tuple(maps.shape) in ((batch, 1, *size), (batch, channels, *size))
+            assert bool(maps.isfinite().all())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.syncs])
+def test_every_method_runs_on_meta(name, network):
+    if (name, network) in REFUSED or name in SLOW:
+        return
+    with torch.device("meta"):
+        module = NETWORKS[network][0](3)
+    inputs = torch.empty(2, 3, *NETWORKS[network][1], device="meta")
+    maps = limited(METHODS[name], BUDGET)(Classifier(module, device="meta", batch_size=32).explicand(inputs, 1))
+    assert maps.shape[0] == 2
+    assert maps.device.type == "meta"
