@@ -1,6 +1,7 @@
 """Gradient, and input times gradient."""
 
 import captum.attr
+import pytest
 import torch
 from known_answers import bind, linear, normal, quadratic, random
 from networks import TARGET, Normalized, assert_close, explained, network
@@ -54,3 +55,19 @@ def test_a_map_is_the_caller_s_own():
     before = explicand.gradient.clone()
     Gradient()(explicand).zero_()
     assert torch.equal(explicand.gradient, before)
+
+
+def test_max_is_the_paper_s_saliency():
+    """The largest absolute weight over a linear model's channels."""
+    weights, inputs = normal(3, 5, 6), random(2, 3, 5, 6)
+    explicand = bind(linear(weights, 0.3), inputs)
+    expected = weights.abs().amax(0).expand(2, 1, -1, -1)
+    assert_close(Gradient("max")(explicand), expected, 1e-6)
+    assert Gradient("max").units == "importance"
+    Gradient()(explicand)
+    assert explicand.cost[:2] == (1, 1)
+
+
+def test_an_unknown_variant():
+    with pytest.raises(ValueError, match="Gradient: variant must be one of signed, max, got 'mean'"):
+        Gradient("mean")
