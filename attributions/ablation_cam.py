@@ -25,8 +25,8 @@ class AblationCAM(Method):
 
     Units: importance. Upsampling is bilinear, after the rectifier, and keeps values.
 
-    Cost: K forwards (1280 at EfficientNet-Lite0's last layer), one for the input, and one for reading the layer; the
-    last two are shared.
+    Cost: K forwards (1280 at EfficientNet-Lite0's last layer) of what follows the layer, of which little may be left,
+    one for the input, and one for reading the layer; the last two are shared.
 
     Differs from the paper: drops are in logits, not divided by f_c(x), one number for all channels of a sample. The
     order stays where the logit is positive; where it is negative the quotient would turn the map around, and near 0 it
@@ -39,6 +39,9 @@ class AblationCAM(Method):
 
     units: ClassVar[str] = "importance"
     reference: ClassVar[str] = "doi:10.1109/WACV45572.2020.9093360"
+    exceptions: ClassVar[dict[str, str]] = {
+        "counted": "a forward is counted for each channel, though what comes before the layer runs for one input alone"
+    }
     layer: str = ""
     relu: bool = True
 
@@ -46,10 +49,21 @@ class AblationCAM(Method):
         """The map `(N, 1, *F)`."""
         layer = self.layer or explicand.layer("grad_cam")
         activation = outputs(explicand, layer)
-        number = torch.arange(activation.shape[1], device=explicand.device)
-        scores = activation.new_empty(activation.shape[:2])
-        for batch in explicand.batches(activation.shape[1], "scores"):
-            kept = (number != batch.variants[:, None]).float()
-            batch.write(scores, batch.scores(batch.inputs, {layer: kept}).logit)
+        pairs = zip(explicand.each(), activation.split(1), strict=True)
+        scores = torch.cat([_without(sample, layer, values) for sample, values in pairs])
         maps = weighted_sum(activation, explicand.clean.logit[:, None] - scores)
         return explicand.upsample(maps.relu() if self.relu else maps)
+
+
+def _without(sample: Explicand, layer: str, activation: Tensor) -> Tensor:
+    """The logit `(1, K)` of one sample without each channel of a layer's output `(1, K, h, w)`.
+
+    Only what follows the layer is computed for every channel: what comes before it is the same for all of them.
+    """
+    number = torch.arange(activation.shape[1], device=sample.device)
+    scores = activation.new_empty(activation.shape[:2])
+    for batch in sample.batches(len(number), "scores"):
+        kept = (number != batch.variants[:, None]).view(len(batch), -1, *[1] * (activation.dim() - 2))
+        ablated = {layer: lambda _, kept=kept: activation * kept}
+        batch.write(scores, sample.edited(sample.inputs, batch.of_rows(sample.target), outputs=ablated).logit)
+    return scores
