@@ -59,7 +59,8 @@ class Kernel:
 
     def grouped(self, values: Tensor) -> Tensor:
         """Channels by group, `(N, groups, K / groups, ...)`."""
-        return values.unflatten(1, (self.groups, -1))
+        grouped: Tensor = values.unflatten(1, (self.groups, -1))
+        return grouped
 
 
 def aggregated(arriving: Tensor, gradient: Tensor, kernel: Kernel, aggregation: str) -> Tensor:
