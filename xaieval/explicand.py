@@ -201,6 +201,17 @@ class Explicand:
         return self.shared("clean", make)
 
     @property
+    def logits(self) -> Tensor:
+        """Logits of all classes for the inputs as they are, `(N, classes)`."""
+
+        def make() -> Tensor:
+            self._check_weights()
+            self.meter.spend(self.count)
+            return self.classifier.logits(self.inputs)
+
+        return self.shared("logits", make)
+
+    @property
     def gradient(self) -> Tensor:
         """Gradient of the logit at the inputs, `(N, C, *F)`."""
 
@@ -330,7 +341,7 @@ class Explicand:
         self._looked_up.add(layer)
         return layer
 
-    # -- the samples with other weights --
+    # -- the samples with other weights or classes --
 
     def each(self) -> Iterator[Explicand]:
         """The samples one by one; what they spend is booked here."""
@@ -360,6 +371,20 @@ class Explicand:
             self.classifier.with_weights(weights),
             self.inputs,
             self.target,
+            self.ids,
+            mask=self.mask,
+            present=self.present,
+            copy=self.copy,
+            meter=self.meter,
+        )
+
+    def retargeted(self, target: Tensor) -> Explicand:
+        """The same samples with other classes explained, `(N,)`; evaluations are booked here."""
+        self._check_weights()
+        return type(self)(
+            self.classifier,
+            self.inputs,
+            target,
             self.ids,
             mask=self.mask,
             present=self.present,
@@ -527,6 +552,22 @@ class Explicand:
         """What is known of a tensor that a method returned."""
         note: Note | None = self._notes.get(attribution)
         return note
+
+    def known(self, attribution: Tensor, key: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` computes of an attribution, once for as long as the tensor lives unchanged.
+
+        Each user's standalone cost includes it; only the first pays.
+        """
+        tables = self._noted(attribution).tables
+        if not attribution.is_inference():
+            key += f":{attribution._version}"
+        if key not in tables:
+            with keepable(), self.meter.making() as ledger:
+                table = make()
+            tables[key] = (table, ledger)
+        found, ledger = tables[key]
+        self.meter.use(ledger)
+        return found
 
     def units_of(self, attribution: Tensor) -> str:
         """Units of an attribution as its method noted them, else by shape.
