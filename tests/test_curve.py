@@ -8,6 +8,7 @@ from known_answers import Smooth, bind, ids, linear, normal, random
 
 from xaieval.curve import Curve
 from xaieval.scores import NAMES, Scores
+from xaieval.segments import segments_of
 
 SIZE = (9, 12)
 
@@ -58,6 +59,43 @@ def test_fractions_are_those_of_the_patches():
     torch.testing.assert_close(finest.fraction[0], torch.arange(10) / 9)
 
 
+def test_points_may_be_parts_of_the_patches():
+    """Each at least one patch: 1 % of 12 is one."""
+    work, attribution = explicand(), normal(3, 1, *SIZE)
+    curve = work.curve(attribution, grid=4, steps=(0.01, 0.25, 0.6), removal="blur")
+    torch.testing.assert_close(curve.fraction[1], torch.tensor([0, 1, 4, 10, 16]) / 16)
+    every = work.curve(attribution, grid=4, steps=16, removal="blur")
+    torch.testing.assert_close(curve.scores.values, every.scores.values[:, [0, 1, 4, 10, 16]], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("removal", ["zero", "mean", "blur"])
+def test_an_insertion_read_backwards_removes_the_lowest_patches_first(removal):
+    """The lowest first is the order of the negated map, where there are no ties."""
+    work, attribution = explicand(), normal(3, 1, *SIZE)
+    backwards = work.curve(attribution, 4, 8, removal, "insertion").scores.values.flip(1)
+    torch.testing.assert_close(backwards, work.curve(-attribution, 4, 8, removal).scores.values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["deletion", "insertion"])
+def test_superpixels_go_in_the_order_of_their_means(direction):
+    """Against a loop; where an image has fewer superpixels than there are steps, some steps remove nothing."""
+    work, attribution = explicand(), normal(3, 1, *SIZE)
+    labels = segments_of(work, "slic", 3).labels
+    found = work.curve(attribution, 3, 9, "mean", direction, segments="slic")
+    other = work.removal("mean").values
+    for sample in range(3):
+        numbers = labels[sample].unique()
+        means = {int(one): attribution[sample, 0][labels[sample] == one].mean() for one in numbers}
+        order = sorted(means, key=means.__getitem__, reverse=True)
+        for step in range(10):
+            first = sum((labels[sample] == one for one in order[: round(step / 9 * len(order))]), torch.zeros(SIZE))
+            shown = torch.where((first > 0) == (direction == "deletion"), other[sample], work.inputs[sample])
+            with torch.no_grad():
+                expected = Smooth()(shown[None]).softmax(1)[0, work.target[sample]]
+            torch.testing.assert_close(found.scores.probability[sample, step], expected, rtol=1e-4, atol=1e-5)
+            assert found.fraction[sample, step] == round(step / 9 * len(order)) / len(order)
+
+
 def test_the_area_is_a_trapezoid_on_0_to_1():
     values = torch.tensor([[[1.0, 0, 0], [0.5, 0, 0], [0.0, 0, 0]]])
     assert Curve(Scores(values), torch.tensor([[0, 0.25, 1.0]])).area("logit").item() == 0.1875 + 0.1875
@@ -93,7 +131,8 @@ def test_a_curve_is_kept_for_its_map_and_options_alone():
     work, attribution = explicand(), normal(3, 1, *SIZE)
     first = work.curve(attribution, grid=4, steps=5)
     assert work.curve(attribution, grid=4, steps=5) is first
-    for options in ({"grid": 3}, {"steps": 4}, {"removal": "mean"}, {"direction": "insertion"}, {"seed": 1}):
+    others = ({"grid": 3}, {"steps": 4}, {"removal": "mean"}, {"direction": "insertion"}, {"seed": 1})
+    for options in (*others, {"steps": (0.5,)}, {"segments": "slic"}):
         assert work.curve(attribution, **{"grid": 4, "steps": 5, **options}) is not first
     attribution[0, 0, 0, 0] += 100
     second = work.curve(attribution, grid=4, steps=5)

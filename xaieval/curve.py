@@ -12,7 +12,6 @@ from xaieval.scores import Scores
 
 if TYPE_CHECKING:
     from xaieval.explicand import Batch, Explicand
-    from xaieval.modalities.images import ImagePatches
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,18 @@ class Order:
     number: Tensor
 
     @classmethod
-    def of(cls, explicand: Explicand, patches: ImagePatches, attribution: Tensor, steps: int, seed: int) -> Order:
-        """The order that an attribution gives: by the sums over patches, ties broken at random for each sample."""
-        values = patches.sum(explicand.features(attribution))
-        total = values.new_full((len(values), 1), float(patches.count))
-        if patches.present is not None:
-            values = values.masked_fill(~patches.present, -torch.inf)
-            total = patches.present.sum(1, keepdim=True).float()
-        shuffle = explicand.uniform("ties", seed, (patches.count,)).argsort(1)
+    def of(
+        cls, explicand: Explicand, values: Tensor, present: Tensor | None, steps: int | tuple[float, ...], seed: int
+    ) -> Order:
+        """From the highest of the patches' values `(N, P)` to the lowest, ties broken at random for each sample."""
+        count = values.shape[1]
+        total = values.new_full((len(values), 1), float(count))
+        if present is not None:
+            values = values.masked_fill(~present, -torch.inf)
+            total = present.sum(1, keepdim=True).float()
+        shuffle = explicand.uniform("ties", seed, (count,)).argsort(1)
         order = shuffle.gather(1, values.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
-        steps = min(steps, patches.count)
-        points = torch.arange(steps + 1, device=values.device) / steps
-        return cls(order.argsort(1), (points * total).round())
+        return cls(order.argsort(1), _numbers(total, steps, count))
 
     @property
     def inner(self) -> int:
@@ -74,3 +73,12 @@ class Order:
         number = batch.read(self.number[:, 1:-1])[:, None]
         rank = batch.of_rows(self.rank)
         return (rank < number if direction == "deletion" else rank >= number).float()
+
+
+def _numbers(total: Tensor, steps: int | tuple[float, ...], count: int) -> Tensor:
+    """How many of `total` `(N, 1)` patches have gone at each point: after equal steps, or at these parts of them."""
+    if isinstance(steps, tuple):
+        inner = [(part * total).round().clamp(min=1) for part in steps]
+        return torch.cat((torch.zeros_like(total), *inner, total), 1)
+    steps = min(steps, count)
+    return (torch.arange(steps + 1, device=total.device) / steps * total).round()

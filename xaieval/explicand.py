@@ -32,6 +32,7 @@ from xaieval.note import Note
 from xaieval.perturbation import Perturbation
 from xaieval.removal import BoundRemoval, Removal, removal_of
 from xaieval.scores import Scores
+from xaieval.segments import segments_of
 
 __all__ = ["UNITS", "Batch", "Explicand", "Response"]
 
@@ -489,41 +490,58 @@ class Explicand:
         self,
         attribution: Tensor,
         grid: int = 14,
-        steps: int = 14,
+        steps: int | tuple[float, ...] = 14,
         removal: str | Removal = "zero",
         direction: str = "deletion",
         seed: int = 0,
+        segments: str = "patches",
     ) -> Curve:
         """The class score while patches are removed (or restored) in the order an attribution gives.
+
+        An insertion read backwards is the removal of the lowest patches first: what is left at each point is the same.
 
         Args:
             attribution: Scores `(N, C, *F)` or `(N, 1, *F)`; patches are ordered by their sums, ties at random.
             grid: Patches per side; at most one per pixel.
-            steps: Number of steps from the first to the last point, at most one per patch.
+            steps: Number of steps from the first to the last point, at most one per patch; or the parts of the patches
+                at the points between the two ends, each at least one patch.
             removal: What replaces a removed patch.
             direction: `deletion` starts from the input, `insertion` from the input with everything removed.
             seed: Seed of the ties.
+            segments: `patches`, or a kind of segments in place of them, which are ordered by their means.
         """
         note = self._noted(attribution)
-        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}"
+        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}"
         if not attribution.is_inference():
             key += f":{attribution._version}"
         if key not in note.curves:
             with self.meter.making() as ledger:
-                curve = self._curve(attribution, grid, steps, removal, direction, seed)
+                curve = self._curve(attribution, grid, steps, removal, direction, seed, segments)
             note.curves[key] = (curve, ledger)
         found, ledger = note.curves[key]
         self.meter.use(ledger)
         return found
 
     def _curve(
-        self, attribution: Tensor, grid: int, steps: int, removal: str | Removal, direction: str, seed: int
+        self,
+        attribution: Tensor,
+        grid: int,
+        steps: int | tuple[float, ...],
+        removal: str | Removal,
+        direction: str,
+        seed: int,
+        segments: str,
     ) -> Curve:
-        patches, bound = self.patches(grid), self.removal(removal, "curve")
-        order = Order.of(self, patches, attribution, steps, seed)
+        cut = None if segments == "patches" else segments_of(self, segments, grid)
+        pieces, bound = cut or self.patches(grid), self.removal(removal, "curve")
+        values = pieces.sum(self.features(attribution))
+        if cut is not None:
+            values = values / cut.area.clamp(min=1)
+        order = Order.of(self, values, pieces.present, steps, seed)
 
         def inputs(batch: Batch) -> Tensor:
-            return bound(batch, patches.spread(order.gone(batch, direction)))
+            spread = pieces.spread if cut is None else cut.of(batch).spread
+            return bound(batch, spread(order.gone(batch, direction)))
 
         ends = (self.clean, self.removed(removal))
         first, last = ends if direction == "deletion" else ends[::-1]
