@@ -17,8 +17,8 @@ class Deletion(CurveArea):
     contributions `c_(r)` in the order removed and N steps of one patch, `Del = f(b) + (1/N) sum_r c_(r) (r - 1/2)`,
     `Del + Ins = f(x) + f(b)`, and a random order has mean `(f(x) + f(b)) / 2`.
 
-    Lower is better. Bounds: those of the output, 0 to 1 for a probability. Cost: `steps` - 1 forwards and the two
-    end points, shared by all methods.
+    Lower is better. Bounds: those of the output, 0 to 1 for a probability, none where normalized. Cost: `steps` - 1
+    forwards and the two end points, shared by all methods.
 
     Differs from the paper: patches of a grid instead of single pixels, since the order of pixels measures a map's
     spatial frequency as much as its truth; black instead of the mean color; ties in random order for each sample
@@ -30,9 +30,12 @@ class Deletion(CurveArea):
         output: Form of the score: probability, logit, log_probability or margin.
         removal: What replaces removed features.
         seed: Seed of the ties.
+        normalize: Take the area of `(p - p_removed) / (p_clean - p_removed)`, which is 1 for the input and 0 for
+            nothing left, so that samples of different confidence count alike. Undefined where the clean probability
+            is less than .1 above that of nothing left.
 
     Raises:
-        ValueError: An output that does not exist, or no step.
+        ValueError: An output that does not exist, no step, or another output than the probability to normalize.
     """
 
     higher_is_better: ClassVar[bool] = False

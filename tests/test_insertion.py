@@ -93,6 +93,36 @@ def test_black_image_has_one_score_all_along():
     torch.testing.assert_close(Insertion(grid=4)(where, normal(2, 1, 8, 8)), where.clean.probability)
 
 
+def test_normalized_curve_of_an_additive_probability():
+    """p = p0 + sum c: in parts of its drop the area is that of contributions c / sum c, whatever p0 and the sum."""
+    contributions = random(1, 4, 4, seed=6)
+    shares = (contributions / contributions.sum()).flatten(1)
+    patches = normal(5, 4, 4)
+    attribution = spread(patches, 8)
+    order, place = patches.flatten(1).argsort(1, descending=True), torch.arange(1, 17)
+    expected = (shares.expand(5, 16).gather(1, order) * (16 - place + 0.5)).sum(1) / 16
+    for floor, drop in ((0.1, 0.8), (0.3, 0.2)):
+        weights = drop * spread(shares.view(1, 4, 4), 8)[0] / 12
+        model = Model(lambda x, w=weights, b=floor: ((x * w).flatten(1).sum(1) + b).logit())
+        where = bind(model, torch.ones(5, 3, 8, 8), ids=ids(5))
+        found = Insertion(grid=4, steps=16, normalize=True)(where, attribution)
+        # Rounding of the probability, 1e-7, in parts of a drop of .2.
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        raw = Insertion(grid=4, steps=16)(where, attribution)
+        torch.testing.assert_close(raw, floor + drop * expected, rtol=0, atol=1e-5)
+        assert where.cost[:2] == (17, 0)
+
+
+def test_low_clean_probability_is_undefined_where_normalized():
+    """sigmoid(f) for a white, a gray and a black image: .02 above .5 is too little, .23 is not."""
+    inputs = torch.tensor([1.0, 0.08, 0.0]).view(3, 1, 1, 1).expand(3, 3, 8, 8)
+    where = bind(linear(torch.full((3, 8, 8), 1 / 192)), inputs, ids=ids(3))
+    values, reasons = Insertion(grid=4, normalize=True).evaluate(where, normal(3, 1, 8, 8))
+    assert reasons["low clean probability"].tolist() == [False, True, True]
+    assert values.isnan().tolist() == [False, True, True]
+    assert Insertion(grid=4)(where, normal(3, 1, 8, 8)).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -101,6 +131,7 @@ def test_black_image_has_one_score_all_along():
             "Insertion: output must be one of logit, log_probability, probability, margin, got 'loss'",
         ),
         ({"steps": 0}, "Insertion: steps must be at least 1, got 0"),
+        ({"normalize": True, "output": "logit"}, "Insertion: normalize needs the output probability, got 'logit'"),
     ],
 )
 def test_unknown_options_are_refused(options, message):
