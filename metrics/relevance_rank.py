@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xaieval.localization import Localization
+from xaieval.localization import Localization, top_share
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,4 @@ class RelevanceRank(Localization):
 
     def found(self, scores: Tensor, region: Tensor) -> Tensor:
         """The expected share of the top K inside, over random breaks of ties."""
-        size = region.sum(1, keepdim=True)
-        last = scores.sort(dim=1, descending=True).values.gather(1, (size - 1).clamp(min=0))
-        above, tied = scores > last, scores == last
-        inside, places = (above & region).sum(1), size[:, 0] - above.sum(1)
-        return (inside + places * ((tied & region).sum(1) / tied.sum(1))) / size[:, 0]
+        return top_share(scores, region, region.sum(1, keepdim=True))

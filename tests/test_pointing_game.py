@@ -12,7 +12,7 @@ from xaieval.metrics.pointing_game import PointingGame
 
 @pytest.mark.parametrize("promise", PROMISES)
 def test_promise(promise):
-    promise(PointingGame(tolerance=2))
+    promise(PointingGame(tolerance=1.5, largest_chance=0.95))
 
 
 def explicand(mask, **options):
@@ -78,7 +78,7 @@ def test_a_random_point_has_mean_zero():
     places = [(y, x) for y in range(8) for x in range(8)]
     masks = (random(8, 8, seed=4) > 0.9).expand(64, 8, 8)
     points = torch.cat([point(8, 8, place) for place in places])
-    metric = PointingGame(tolerance=2)
+    metric = PointingGame(tolerance=2, largest_chance=1)
     assert metric(explicand(masks), points).mean().item() == pytest.approx(0, abs=1e-6)
     assert metric.raw(explicand(masks), points).mean().item() == pytest.approx(
         metric.chance(explicand(masks))[0].item()
@@ -103,6 +103,35 @@ def test_empty_and_full_masks_are_undefined_not_hits():
 def test_mask_that_covers_everything_once_dilated_is_undefined():
     _, reasons = PointingGame().evaluate(explicand(pixel(8, 8, 4, 4)), point(8, 8, (0, 0)))
     assert reasons["mask covers everything"].item()
+
+
+def test_above_the_largest_chance_a_miss_is_undefined_not_a_hundred_hits():
+    """Of 100 features 74, 75, 76 and 99 hit: the first miss costs 2.85, the second 3, the others would 3.2 and 99."""
+    masks = torch.zeros(4, 100, dtype=torch.bool)
+    for row, size in enumerate((74, 75, 76, 99)):
+        masks[row, :size] = True
+    where, corner = explicand(masks.view(4, 10, 10)), point(10, 10, (9, 9)).expand(4, 1, 10, 10)
+    values, reasons = PointingGame(tolerance=0).evaluate(where, corner)
+    assert values[:2].tolist() == pytest.approx([-74 / 26, -3])
+    assert values.isnan().tolist() == [False, False, True, True]
+    assert reasons["chance above 0.75"].tolist() == [False, False, True, True]
+    assert PointingGame().bounds == (-3, 1)
+    everything = PointingGame(tolerance=0, largest_chance=1)
+    assert everything(where, corner)[3].item() == pytest.approx(-99, rel=1e-4)
+    assert everything.bounds == (-float("inf"), 1)
+
+
+def test_small_objects_stand_apart_by_the_mask_not_dilated():
+    masks = torch.zeros(3, 20, 20, dtype=torch.bool)
+    masks[0, :10, :10], masks[1, :10, :11], masks[2, 4, 4] = True, True, True
+    present = torch.ones(3, 20, 20, dtype=torch.bool)
+    small = PointingGame(tolerance=3, largest_object=0.25)
+    values, reasons = small.evaluate(explicand(masks), point(20, 20, (4, 4)).expand(3, 1, 20, 20))
+    assert reasons["object above 0.25 of the features"].tolist() == [False, True, False]
+    assert values.isnan().tolist() == [False, True, False]
+    present[0, 19] = False  # 100 of 380 present features are more than a quarter
+    _, reasons = small.evaluate(explicand(masks, present=present), point(20, 20, (4, 4)).expand(3, 1, 20, 20))
+    assert reasons["object above 0.25 of the features"].tolist() == [True, True, False]
 
 
 def test_without_a_mask_the_value_is_undefined_and_the_parts_say_so():
@@ -148,3 +177,10 @@ def test_a_mask_points_at_itself_and_sentinels_stand_where_expected():
 def test_negative_tolerance_is_refused():
     with pytest.raises(ValueError, match="tolerance is a distance in pixels, at least 0, got -1"):
         PointingGame(tolerance=-1)
+
+
+@pytest.mark.parametrize("option", ["largest_object", "largest_chance"])
+@pytest.mark.parametrize("value", [0, 1.5])
+def test_shares_outside_the_unit_interval_are_refused(option, value):
+    with pytest.raises(ValueError, match=rf"PointingGame: {option} is a share, in \(0, 1\], got {value}"):
+        PointingGame(**{option: value})

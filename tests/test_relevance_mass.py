@@ -88,3 +88,23 @@ def test_gradient_of_a_planted_model_is_all_inside():
     weights = mask[0] * (0.5 + random(3, 8, 8, seed=8))
     where = bind(linear(weights), random(3, 3, 8, 8), mask=mask)
     assert RelevanceMass()(where, Gradient()(where)).tolist() == [1, 1, 1]
+
+
+def test_it_is_the_localization_of_the_grid_pointing_game_and_the_focus_on_mosaics():
+    """Both written as in their papers, with slices of tiles in place of masks."""
+    attribution = normal(4, 3, 8, 8)
+    tiles = [(slice(y, y + 4), slice(x, x + 4)) for y in (0, 4) for x in (0, 4)]
+    positive = attribution.sum(1).clamp(min=0)
+    mass = torch.stack([positive[:, rows, columns].sum((1, 2)) for rows, columns in tiles])
+    mask = torch.zeros(4, 8, 8, dtype=torch.bool)
+    for number, (rows, columns) in enumerate(tiles):
+        mask[number, rows, columns] = True
+    cell = mass.diagonal() / mass.sum(0)
+    torch.testing.assert_close(RelevanceMass().raw(explicand(mask), attribution), cell)
+    assert RelevanceMass().chance(explicand(mask)).tolist() == [0.25] * 4
+    mask[:, :4, :4] = True
+    first = torch.tensor([0.0, 1, 1, 1]) * mass[0]
+    torch.testing.assert_close(
+        RelevanceMass().raw(explicand(mask), attribution), (mass.diagonal() + first) / mass.sum(0)
+    )
+    assert RelevanceMass().chance(explicand(mask)).tolist() == [0.25, 0.5, 0.5, 0.5]

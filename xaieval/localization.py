@@ -13,13 +13,13 @@ from xaieval.explicand import Explicand
 
 
 class Localization(Metric):
-    """A value r in [0, 1] of how much of an explanation lies inside a region, shown minus chance: `(r - c) / (1 - c)`.
+    """A value r of how much of an explanation lies inside a region, shown minus chance: `(r - c) / (1 - c)`.
 
     Chance c is what an explanation gets that knows nothing, so 0 is chance, 1 the best, and below 0 worse than
-    chance. Scores are summed over channels, signed. Subclasses write `found`, and `region` where it is not the mask
-    itself.
+    chance. Scores are summed over channels, signed. Subclasses write `found`; `region` where it is not the mask
+    itself, `expected` where chance is not its share of the features.
 
-    Undefined: an empty mask, and a region that covers everything (c = 1).
+    Undefined: an empty mask, and a region that covers everything, so that nothing can lie outside.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -35,13 +35,30 @@ class Localization(Metric):
         """Where to look for the explanation, `(N, *F)`, given the mask `(N, *F)`."""
         return mask
 
+    def expected(self, scores: Tensor | None, region: Tensor, count: Tensor) -> Tensor:
+        """The value c `(N,)` of an explanation that knows nothing: the region's share of the present features.
+
+        Args:
+            scores: `(N, d)`, where chance depends on the explanation and one is given.
+            region: `(N, d)`.
+            count: Number of present features `(N,)`.
+        """
+        return region.sum(1) / count
+
+    def above(self, found: Tensor, chance: Tensor) -> Tensor:
+        """How r `(N,)` stands to chance c `(N,)`."""
+        return (found - chance) / (1 - chance)
+
     @final
-    def chance(self, explicand: Explicand) -> Tensor:
-        """The value c `(N,)` of an explanation that knows nothing: the region's share of the present features."""
-        region = self._region(explicand)
-        return (
-            region.float().mean(1) if explicand.present is None else region.sum(1) / explicand.present.flatten(1).sum(1)
-        )
+    def chance(self, explicand: Explicand, attribution: Tensor | None = None) -> Tensor:
+        """The value c `(N,)` of an explanation that knows nothing.
+
+        Args:
+            explicand: What was explained.
+            attribution: The explanation, for metrics whose chance depends on it.
+        """
+        scores = None if attribution is None else self._scores(explicand, attribution)
+        return self.expected(scores, self._region(explicand), _count(explicand))
 
     @final
     def raw(self, explicand: Explicand, attribution: Tensor) -> Tensor:
@@ -54,16 +71,20 @@ class Localization(Metric):
     @final
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The value minus chance `(N,)`."""
-        chance = self.chance(explicand)
-        return (self._found(explicand, attribution) - chance) / (1 - chance)
+        return self.above(self._found(explicand, attribution), self.chance(explicand, attribution)).float()
 
     @final
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
         reasons = self._reasons(explicand, attribution, units)
         if explicand.mask is not None:
-            reasons["mask covers everything"] = self.chance(explicand) == 1
+            reasons["mask covers everything"] = self._region(explicand).sum(1) == _count(explicand)
+            reasons |= self.excluded(explicand)
         return reasons
+
+    def excluded(self, explicand: Explicand) -> dict[str, Tensor]:
+        """Reasons `(N,)` why a sample with a mask is left out whatever the explanation."""
+        return {}
 
     def nothing(self, scores: Tensor) -> dict[str, Tensor]:
         """Reasons `(N,)` why r is undefined for scores `(N, d)`."""
@@ -90,3 +111,24 @@ class Localization(Metric):
             )
         region = self.region(explicand, mask if present is None else mask & present)
         return (region if present is None else region & present).flatten(1)
+
+
+def _count(explicand: Explicand) -> Tensor:
+    """Number of present features `(N,)`."""
+    if explicand.present is None:
+        return torch.full_like(explicand.target, math.prod(explicand.shape[2:]))
+    return explicand.present.flatten(1).sum(1)
+
+
+def positive_share(scores: Tensor, region: Tensor) -> Tensor:
+    """Share of the positive scores `(N, d)` inside the region, `(N,)`."""
+    positive = scores.clamp(min=0)
+    return (positive * region).sum(1) / positive.sum(1)
+
+
+def top_share(scores: Tensor, region: Tensor, size: Tensor) -> Tensor:
+    """Share of the top `size` `(N, 1)` of the scores `(N, d)` inside the region, its mean over all breaks of ties."""
+    last = scores.sort(dim=1, descending=True).values.gather(1, (size - 1).clamp(min=0))
+    above, tied = scores > last, scores == last
+    inside, places = (above & region).sum(1), size[:, 0] - above.sum(1)
+    return (inside + places * ((tied & region).sum(1) / tied.sum(1))) / size[:, 0]
