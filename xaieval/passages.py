@@ -2,7 +2,8 @@
 
 A layer is on the chain if each path in the graph of the logits' gradient runs through its input and through its output.
 Convolutions of a sequential network are; those inside a residual block are not, for the shortcut goes around them, but
-the block is.
+the block is. Between two layers channels are taken to go over one by one, as in normalization, rectifiers, pooling and
+flattening: that their order stays is not seen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,11 +26,13 @@ class Link:
     Attributes:
         name: Dotted name.
         channels: Units that it is given: channels, or features in groups that were one channel before flattening.
+        gives: Channels or features that it gives, which are the units of the next layer.
         spatial: Whether it is given and gives activations `(n, K, h, w)`, with more than one place.
     """
 
     name: str
     channels: int
+    gives: int
     spatial: bool
 
 
@@ -154,10 +156,15 @@ class Chain:
 
 
 def _links(chain: Sequence[Passage]) -> tuple[Link, ...]:
-    sizes = [passage.gave[1] if len(after.given) == 2 else after.given[1] for passage, after in pairwise(chain)]
-    channels = [chain[0].given[1], *sizes]
-    spatial = [len(p.given) == len(p.gave) == 4 and max(p.gave[2:]) > 1 for p in chain]
-    return tuple(Link(p.name, k, places) for p, k, places in zip(chain, channels, spatial, strict=True))
+    return tuple(
+        Link(
+            passage.name,
+            before.gave[1] if before else passage.given[1],
+            passage.gave[1],
+            len(passage.given) == len(passage.gave) == 4 and max(passage.gave[2:]) > 1,
+        )
+        for before, passage in zip([None, *chain], chain, strict=False)
+    )
 
 
 def _watched(module: nn.Module, call: Callable[[], Tensor]) -> tuple[list[Passage], Tensor]:
