@@ -174,7 +174,7 @@ def test_only_safe_pairs_are_folded(kind, options, folded):
         gradient = classifier.gradients(inputs, torch.ones(3, dtype=torch.long))[1]
         torch.testing.assert_close(logits, expected[0], rtol=1e-5, atol=1e-6)  # float32 in another order
         torch.testing.assert_close(gradient, expected[1], rtol=1e-4, atol=1e-6)
-    assert len(classifier._folds) == folded
+    assert len(classifier._call.folds) == folded
 
 
 class Moody(Block):
@@ -205,7 +205,7 @@ def test_another_way_through_the_network_is_noticed(path):
     expected = answers(module, -1 - inputs)
     classifier = bound(module, inputs)
     classifier.logits(inputs.abs() + 1)
-    assert len(classifier._folds) == 1
+    assert len(classifier._call.folds) == 1
     torch.testing.assert_close(classifier.logits(-1 - inputs), expected[0])
     gradient = classifier.gradients(-1 - inputs, torch.ones(3, dtype=torch.long))[1]
     torch.testing.assert_close(gradient, expected[1])
@@ -257,7 +257,7 @@ def test_changed_weights_are_folded_anew():
         module.conv.weight.mul_(-1)
     for _ in range(2):
         torch.testing.assert_close(classifier.explicand(inputs, 1).clean.logit, module(inputs)[:, 1])
-    assert len(classifier._folds) == 1
+    assert len(classifier._call.folds) == 1
 
 
 def test_finding_the_pairs_is_no_extra_call():
@@ -273,7 +273,7 @@ def test_finding_the_pairs_is_no_extra_call():
     calls.clear()
     classifier.logits(inputs)
     assert calls == [8, 8, 4]
-    assert len(classifier._folds) == 1
+    assert len(classifier._call.folds) == 1
 
 
 def test_pairs_found_in_inference_mode_serve_gradients():

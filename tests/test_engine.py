@@ -315,9 +315,9 @@ def test_changed_weights_are_copied_again(how):
     module, inputs = Smooth(), images(2)
     classifier = Classifier(module)
     before = classifier.explicand(inputs, 0).clean.logit
-    copies = dict(classifier._weights)
+    copies = dict(classifier.weights)
     classifier.explicand(inputs, 0)
-    assert all(classifier._weights[name] is copies[name] for name in copies)
+    assert all(classifier.weights[name] is copies[name] for name in copies)
     change(module, how)
     after = classifier.explicand(inputs, 0).clean.logit
     assert not torch.allclose(before, after)
@@ -344,7 +344,7 @@ def test_weights_are_copied_to_channels_last_and_the_module_keeps_its_own():
     with untouched(module):
         classifier = Classifier(module)
         classifier.explicand(images(), 0).gradient  # noqa: B018
-    copied, own = classifier._weights["4.weight"], module.get_parameter("4.weight")
+    copied, own = classifier.weights["4.weight"], module.get_parameter("4.weight")
     assert copied.is_contiguous(memory_format=torch.channels_last)
     assert not copied.requires_grad
     assert own.is_contiguous()

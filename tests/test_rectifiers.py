@@ -106,7 +106,7 @@ def test_captum_agrees_on_resnet18_whose_rectifiers_are_modules():
         (Deconvnet(), captum.attr.Deconvolution),
     ):
         classifier.differentiable(x)
-        classifier._folds = {}  # Captum's hooks see a network without folds, and a kink may fall on either side
+        classifier._call.folds = {}  # Captum's hooks see a network without folds, and a kink may fall on either side
         with pytest.warns(UserWarning, match="backward hooks"):
             expected = theirs(net).attribute(x.clone().requires_grad_(), target=7)
         found = ours(classifier.explicand(x, 7))

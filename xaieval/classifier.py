@@ -1,4 +1,4 @@
-"""The only place a model is called: it packs, casts and counts nothing twice, and leaves the model as it was."""
+"""A model that can be explained: its scores, gradients and activations, packed into full device batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from xaieval.batch_norm import Fold, Folded, Observed, UnsafeFoldError, hooked
 from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_layer, scaling, steps_of, watch
 from xaieval.modalities.images import Images
+from xaieval.module_call import ModuleCall, keepable, normal
 from xaieval.passages import Chain
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
@@ -88,22 +86,30 @@ class Classifier:
         self.name = name or type(module).__name__
         self.preprocess = preprocess
         self.categories = tuple(categories) if categories is not None else None
-        self.classes: int | None = None
         self.batch_size = {kind: BatchSize(batch_size, self.device) for kind in ("scores", "gradients")}
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
-        self._weights: dict[str, Tensor] = {}
-        self._pristine: dict[str, int] = {}  # version of each copy when it was made
-        self._folds: dict[int, Fold] | None = None  # None: not known before the first call
-        self._seen: list[tuple[float, ...]] | None = None
-        self.weights_version = 0  # how often the weights were copied
+        self._call = ModuleCall(module, self.device, self.name, self._normalization)
         self._chains: dict[tuple[int, ...], Chain] = {}
-        self._layout = torch.channels_last
         self._steps: dict[tuple[int, ...], list[Step]] = {}  # by the shape of an input
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """Copies of the parameters and buffers that the model is called with, by name."""
-        return self._weights
+        return self._call.weights
+
+    @property
+    def weights_version(self) -> int:
+        """How often the module's weights were copied."""
+        return self._call.version
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None before the first call."""
+        return self._call.classes
+
+    @classes.setter
+    def classes(self, number: int | None) -> None:
+        self._call.classes = number
 
     @property
     def normalization(self) -> tuple[list[float], list[float]] | None:
@@ -143,7 +149,7 @@ class Classifier:
         from xaieval.binding import bind  # the one upward import: it stands on this file
 
         with keepable():
-            self._refresh_weights()
+            self._call.refresh()
             return bind(self, inputs, target, ids, mask, present)
 
     # -- calls --
@@ -153,7 +159,7 @@ class Classifier:
 
         def run(part: slice) -> Tensor:
             with torch.no_grad():
-                return self._forward(inputs[part], self.precision != "float32")
+                return self._call(inputs[part], self.precision != "float32")
 
         return torch.cat(list(self._packed(run, len(inputs), "scores")))
 
@@ -162,7 +168,7 @@ class Classifier:
 
         For code that is not ours; it chooses how many inputs to hand over.
         """
-        return self._forward(inputs, self.precision == "bfloat16_all")
+        return self._call(inputs, self.precision == "bfloat16_all")
 
     def scores(self, inputs: Tensor, target: Tensor, scaled: Mapping[str, Tensor] | None = None) -> Scores:
         """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`.
@@ -181,7 +187,7 @@ class Classifier:
         def run(part: slice) -> Tensor:
             factors = {name: values[part] for name, values in scaled.items()}
             with torch.no_grad(), scaling(modules, factors):
-                logits = self._forward(inputs[part], self.precision != "float32")
+                logits = self._call(inputs[part], self.precision != "float32")
                 return Scores.read(logits, target[part]).values
 
         return Scores(torch.cat(list(self._packed(run, len(inputs), "scores"))))
@@ -210,7 +216,7 @@ class Classifier:
         before, after = arriving or {}, outputs or {}
         modules = {name: find_layer(self.module, name) for name in (*before, *after)}
         with torch.no_grad(), editing(modules, before, arriving=True) as entered, editing(modules, after) as left:
-            logits = self._forward(inputs, self.precision != "float32", len(target))
+            logits = self._call(inputs, self.precision != "float32", len(target))
         missing = [name for name in modules if name not in entered | left]
         if missing:
             raise ValueError(f"layer {missing[0]!r} was not reached by the call, so nothing was edited there")
@@ -231,8 +237,8 @@ class Classifier:
 
         def run(part: slice) -> tuple[Tensor, Tensor]:
             with keepable(), torch.enable_grad(), self._rectifying(rule):
-                leaf = _normal(inputs[part]).detach().requires_grad_()
-                scores = Scores.read(self._forward(leaf, self.precision == "bfloat16_all"), _normal(target[part]))
+                leaf = normal(inputs[part]).detach().requires_grad_()
+                scores = Scores.read(self._call(leaf, self.precision == "bfloat16_all"), normal(target[part]))
                 (gradient,) = _gradients(scores.of(score), [leaf])
             return scores.values.detach(), gradient
 
@@ -271,10 +277,10 @@ class Classifier:
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
-                logits = self._forward(_normal(inputs[part]), self.precision == "bfloat16_all")
+                logits = self._call(normal(inputs[part]), self.precision == "bfloat16_all")
                 _check_reached(layers, kept)
                 outputs = [kept[name] for name in layers]
-                gradients = _gradients(Scores.read(logits, _normal(target[part])).logit, outputs)
+                gradients = _gradients(Scores.read(logits, normal(target[part])).logit, outputs)
             pairs = zip([given[name] for name in layers] if arrived else outputs, gradients, strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
@@ -294,7 +300,7 @@ class Classifier:
 
         def run(part: slice) -> dict[str, Tensor]:
             with torch.no_grad(), watch(modules) as kept:
-                self._forward(inputs[part], self.precision == "bfloat16_all")
+                self._call(inputs[part], self.precision == "bfloat16_all")
                 _check_reached(layers, kept)
             return {name: output.detach().float() for name, output in kept.items()}
 
@@ -303,17 +309,12 @@ class Classifier:
 
     def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
-        with keepable(), torch.enable_grad():
-            leaves = {name: self.weights[name].detach().requires_grad_() for name, _ in self.module.named_parameters()}
-            logits = self._run(_normal(inputs), {**self.weights, **leaves})
-            loss = functional.cross_entropy(logits, _normal(target))
-            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return dict(zip(leaves, gradients, strict=True))
+        return self._call.weight_gradients(inputs, target)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Classifier:
         """The same model with other values of some parameters or buffers; the module itself is not edited."""
         twin = copy.copy(self)
-        twin._copy_weights({**self.weights, **weights})
+        twin._call = self._call.with_weights(weights)
         return twin
 
     def default_layer(self, method: str, example: Tensor) -> str:
@@ -327,7 +328,7 @@ class Classifier:
         shape = tuple(example.shape[1:])
         if shape not in self._steps:
             with torch.no_grad():
-                self._steps[shape] = steps_of(self.module, lambda: self._forward(example[:1], False))
+                self._steps[shape] = steps_of(self.module, lambda: self._call(example[:1], False))
         return default_layer(method, self.module, self._steps[shape])
 
     def chain(self, example: Tensor) -> Chain:
@@ -338,8 +339,8 @@ class Classifier:
         key = tuple(example.shape[1:])
         if key not in self._chains:
             with keepable(), torch.enable_grad():
-                leaf = _normal(example[:1]).detach().clone().requires_grad_()
-                self._chains[key] = Chain(self.module, leaf, lambda: self._forward(leaf, False))
+                leaf = normal(example[:1]).detach().clone().requires_grad_()
+                self._chains[key] = Chain(self.module, leaf, lambda: self._call(leaf, False))
         return self._chains[key]
 
     def size(self, kind: str) -> int:
@@ -363,127 +364,6 @@ class Classifier:
             yield result
             start = stop
 
-    def _forward(self, inputs: Tensor, bfloat16: bool, count: int | None = None) -> Tensor:
-        """Logits `(n, classes)`; n is the number of inputs, or `count` where an edit between layers changes it."""
-        try:
-            return self._call(inputs, bfloat16, count)
-        except RuntimeError as error:
-            if self._layout == torch.contiguous_format or "view size is not compatible" not in str(error):
-                raise
-        # The model counts on the layout of memory, as `x.view(n, -1)` does: it gets the usual one from now on.
-        self._layout = torch.contiguous_format
-        self._copy_weights(self._weights)
-        return self._call(inputs, bfloat16, count)
-
-    def _call(self, inputs: Tensor, bfloat16: bool, count: int | None = None) -> Tensor:
-        if bfloat16:
-            with torch.autocast(self.device.type, torch.bfloat16):
-                return self._run(inputs, count=count)
-        if hooked(self.module):
-            return self._run(inputs, count=count)
-        if self._folds is None:
-            try:
-                return self._observed(inputs)
-            except torch.OutOfMemoryError:  # the graph of gradients may not fit where scores alone do
-                self._folds = {}
-        try:
-            with Folded(self._folds):
-                return self._run(inputs)
-        except UnsafeFoldError:
-            self._folds = {}
-            return self._run(inputs)
-
-    def _observed(self, inputs: Tensor) -> Tensor:
-        """A call that also finds out which batch normalizations later calls may fold into a convolution."""
-        differentiated = torch.is_grad_enabled()
-        with keepable(), torch.enable_grad(), Observed(self._weights) as observed:
-            leaf = inputs if inputs.requires_grad else _normal(inputs).detach().requires_grad_()
-            logits = self._run(leaf)
-            self._folds = observed.folds(logits)
-        return logits if differentiated else logits.detach()
-
-    def _run(self, inputs: Tensor, weights: Mapping[str, Tensor] | None = None, count: int | None = None) -> Tensor:
-        inputs = self._first_layer(inputs)
-        with _evaluating(self.module):
-            try:
-                # A dictionary of its own: buffers that the model replaces are put into it.
-                output = functional_call(self.module, dict(weights or self._weights), (inputs,))
-            finally:
-                self._mend_weights()
-        return self._checked(output, len(inputs) if count is None else count)
-
-    def _first_layer(self, inputs: Tensor) -> Tensor:
-        """Normalized inputs in the model's layout; always a copy, which a model may change in place."""
-        inputs = inputs.float()
-        layout = self._layout if inputs.dim() == 4 else torch.contiguous_format
-        if self._normalization is None:
-            return inputs.clone(memory_format=layout)
-        mean, scale = self._normalization
-        if inputs.shape[1] != len(mean):
-            raise ValueError(f"{self.name} normalizes {len(mean)} channels, got inputs {tuple(inputs.shape)}")
-        return ((inputs - mean) * scale).contiguous(memory_format=layout)
-
-    def _checked(self, output: Any, count: int) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise TypeError(
-                f"{self.name} returned a {type(output).__name__}, expected logits as a tensor ({count}, classes): "
-                "wrap the model so that it returns the logits alone"
-            )
-        if output.dim() != 2 or output.shape[0] != count:
-            raise TypeError(
-                f"{self.name} returned a tensor {tuple(output.shape)} for {count} inputs, expected logits "
-                f"({count}, classes): wrap the model so that it returns one row of logits for each input"
-            )
-        self.classes = output.shape[1]
-        return output.float()
-
-    def _refresh_weights(self) -> None:
-        """Copy the weights once, and again when one was replaced or changed."""
-        named = self._named()
-        seen = [_fingerprint(tensor) for tensor in named.values()]
-        if seen != self._seen:
-            self._copy_weights(named)
-            self._seen = seen
-            self.weights_version += 1
-
-    def _named(self) -> dict[str, Tensor]:
-        return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-
-    def _copy_weights(self, named: Mapping[str, Tensor]) -> None:
-        self._weights = {name: self._prepared(tensor) for name, tensor in named.items()}
-        self._pristine = {name: copy._version for name, copy in self._weights.items()}
-        self._folds = None
-
-    def _mend_weights(self) -> None:
-        """Make the copies again that a call wrote into, such as a counter of calls: each call starts alike."""
-        changed = [name for name, version in self._pristine.items() if self._weights[name]._version != version]
-        if changed:
-            named = self._named()
-            with keepable():
-                self._weights |= {name: self._prepared(named[name]) for name in changed}
-            self._pristine |= {name: self._weights[name]._version for name in changed}
-
-    def _prepared(self, weight: Tensor) -> Tensor:
-        copy = weight.detach().to(self.device, torch.float32 if weight.is_floating_point() else weight.dtype, copy=True)
-        return copy.contiguous(memory_format=self._layout) if copy.dim() == 4 else copy
-
-
-def keepable() -> contextlib.AbstractContextManager[object]:
-    """Outside inference mode, whose tensors can neither be differentiated nor kept for later."""
-    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else contextlib.nullcontext()
-
-
-def _normal(tensor: Tensor) -> Tensor:
-    return tensor.clone() if tensor.is_inference() else tensor
-
-
-def _fingerprint(tensor: Tensor) -> tuple[float, ...]:
-    """Address, version and sum: `weight.data.mul_(2)` changes neither of the first two."""
-    version = 0 if tensor.is_inference() else tensor._version
-    if tensor.is_meta or not tensor.is_floating_point():
-        return (tensor.data_ptr(), version)
-    return (tensor.data_ptr(), version, float(tensor.detach().sum(dtype=torch.float64)))
-
 
 def _check_reached(layers: Sequence[str], kept: Mapping[str, Tensor]) -> None:
     missing = [name for name in layers if name not in kept]
@@ -498,19 +378,6 @@ def _gradients(scores: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     if not scores.requires_grad:
         return tuple(torch.zeros_like(tensor) for tensor in inputs)
     return torch.autograd.grad(scores.sum(), inputs, allow_unused=True, materialize_grads=True)
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block, each submodule's own mode afterwards."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _device_of(module: nn.Module) -> torch.device:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from xaieval.classifier import keepable
 from xaieval.explicand import UNITS, Explicand
+from xaieval.module_call import keepable
 
 
 class Method:

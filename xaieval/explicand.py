@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from xaieval.batch import Batch
-from xaieval.classifier import Classifier, keepable
+from xaieval.classifier import Classifier
 from xaieval.contributions import Kernel
 from xaieval.cost import Cost, Ledger, Meter
 from xaieval.curve import Curve, Order
 from xaieval.draws import Draws, seed_of
 from xaieval.layers import Edit, find_layer, kernel_of, last_convolution
 from xaieval.modalities.images import ImagePatches, Images
+from xaieval.module_call import keepable
 from xaieval.note import Note
 from xaieval.perturbation import Perturbation
 from xaieval.removal import BoundRemoval, Removal, removal_of
