@@ -28,6 +28,11 @@ def check_output(owner: str, output: str) -> None:
         raise ValueError(f"{owner}: output must be one of {', '.join(NAMES)}, got {output!r}")
 
 
+def drop_bounds(output: str) -> tuple[float, float]:
+    """Smallest and largest difference of two scores."""
+    return (-1.0, 1.0) if output == "probability" else (-math.inf, math.inf)
+
+
 @dataclass(frozen=True)
 class CurveMetric(Metric):
     """A value read from the curve of the score while patches are removed, or put back, in the order of an explanation.
