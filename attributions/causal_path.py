@@ -38,8 +38,8 @@ class CausalPath(Method):
 
     Differs from the paper: its code flips kernels (convolution with full padding), takes channels before the rectifier
     and draws absolute values; it keeps a unit whose relative effect on a single image is below +0.05, which we read as
-    a drop of 0.05; relative drops divide by |logit|. Blocks of residual networks are layers here. The paper's text was
-    not at hand.
+    a drop of 0.05; relative drops divide by |logit|. Blocks of residual networks are layers here. The paper's text
+    beyond its abstract is unverified.
 
     Attributes:
         layers: Dotted names, the first of which has the map, up to the one that gives the logits; empty: the model's

@@ -18,9 +18,9 @@ from scipy import stats
 from torch import Tensor
 
 from xaieval.batch import Batch
-from xaieval.classifier import keepable
 from xaieval.explicand import Explicand
 from xaieval.layers import editing, find_layer
+from xaieval.module_call import keepable
 from xaieval.passages import Link
 from xaieval.scores import Scores
 
@@ -82,9 +82,10 @@ class CausalGraph:
         Cost, for each layer: one forward and one backward for each image, and a forward for each candidate and one
         more. What lies before the layer is computed once for a batch: each is a run of the layer and what follows.
 
-        Differs from the paper's code: the test is paired, as the same images are used in both groups; candidates are
-        chosen by the estimate in place of the size of weights; the relative drop is a quotient of means and divides by
-        |logit|, so that negative logits turn nothing around; nothing is edited. The paper's text was not at hand.
+        Differs from the authors' code (OlaAhmad/ienn), which has more detail than the paper's abstract, the rest of
+        which is unverified: the test is paired, as the same images are used in both groups; candidates are chosen by
+        the estimate in place of the size of weights; the relative drop is a quotient of means and divides by |logit|,
+        so that negative logits turn nothing around; the channels of the input are tested as well; no weight is edited.
 
         Args:
             explicand: Images bound to their class.
