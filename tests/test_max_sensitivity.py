@@ -89,6 +89,27 @@ def test_input_x_gradient_of_a_linear_model():
     torch.testing.assert_close(mean, corner / 3**0.5, rtol=0.02, atol=0)  # sd of one copy is 4 %, of their mean .6 %
 
 
+def test_corners_are_where_input_x_gradient_of_a_linear_model_moves_most():
+    """Every corner gives exactly r ||w||, which draws inside the ball stay below."""
+    weights, where = normal(3, 8, 8), bind(linear(normal(3, 8, 8)), random(3, 3, 8, 8))
+    expected = 0.02 * weights.norm() / (where.inputs * weights).flatten(1).norm(dim=1)
+    for reduction in ("max", "mean"):
+        found = replace(SMALL, corners=True, reduction=reduction)(where, InputXGradient()(where), InputXGradient())
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+def test_corners_move_every_present_pixel_by_the_radius():
+    present = torch.ones(2, 8, 8, dtype=torch.bool)
+    present[..., 5:] = False
+    where, recorder = bind(Smooth(), torch.zeros(2, 3, 8, 8), present=present, ids=ids(2)), Recorder()
+    MaxSensitivity(copies=20, radius=0.3, corners=True)(where, recorder(where), recorder)
+    noise = torch.cat([seen.inputs for seen in recorder.seen[1:]])
+    assert (noise[..., 5:] == 0).all()
+    torch.testing.assert_close(noise[..., :5].abs(), torch.full_like(noise[..., :5], 0.3))
+    assert abs(noise[..., :5].mean() / 0.3) < 4 * noise[..., :5].numel() ** -0.5  # as often up as down
+    assert len(noise.flatten(1).unique(dim=0)) == 40
+
+
 def test_gradient_of_a_quadratic_model_agrees_with_a_loop():
     matrix, radius = normal(12, 12), 0.1
     matrix = (matrix + matrix.T) / 2
@@ -260,6 +281,7 @@ def test_a_copy_whose_map_is_not_finite_leaves_a_reason():
     [
         ({"reduction": "median"}, "reduction must be one of max, mean, got 'median'"),
         ({"copies": 0}, "copies must be at least 1, got 0"),
+        ({"radius": 0}, "radius must be above 0, got 0"),
     ],
 )
 def test_unknown_options_are_refused(options, message):

@@ -88,6 +88,15 @@ class _Gradient(_Map):
         return explicand.gradient.clone()
 
 
+class _Contribution(_Map):
+    """The gradient times the way from black, exact on linear models."""
+
+    units: ClassVar[str] = "contribution"
+
+    def attribute(self, explicand: Explicand) -> Tensor:
+        return explicand.inputs * explicand.gradient
+
+
 def _maps(count: int, units: str, seed: int = 0) -> Tensor:
     """Signed random maps, rounded so that no tie or order is a matter of rounding."""
     shape = (count, 1 if units == "importance" else 3, SIDE, SIDE)
@@ -244,7 +253,9 @@ def law_absent(metric: Metric) -> None:
 def law_counted(metric: Metric) -> None:
     """Every evaluation of the model is counted, once, and no call takes more inputs than it may."""
     module, units = Counting(seeded(General)), metric.accepts[0]
-    work = explicand(module, mask=_masks(3))
+    first = explicand(module, mask=_masks(3))
+    _values(limited(metric, SMALL), first, _maps(3, units), units)  # the model's layers are looked up uncounted, once
+    work = first.classifier.explicand(images(3, seed=1), [0, 1, 2], names(3), mask=_masks(3))
     spent, forwards, backwards = work.cost, module.forwards, module.backwards
     _values(limited(metric, SMALL), work, _maps(3, units), units)
     counted = [round(3 * (now - then)) for now, then in zip(work.cost[:2], spent[:2], strict=True)]
@@ -443,6 +454,19 @@ def law_ignorant_is_worst(metric: Metric) -> None:
     same(values, torch.full_like(values, worst), "a map that does not depend on the model has not the worst value")
 
 
+def law_exact_keeps_axiom(metric: Metric) -> None:
+    """Axioms: the exact explanation of a linear model has the best value, 0, and a single pixel a worse one."""
+    made, work = limited(metric, SMALL), explicand(seeded(lambda: Linear(3 * SIDE**2)))
+    method: Method = _Gradient() if "gradient" in metric.accepts else _Contribution()
+    exact, pixel = method(work), torch.zeros_like(work.inputs)
+    pixel[..., 5, 5] = exact[..., 5, 5]
+    values = made(work, exact, method)
+    same(1 + values, torch.ones_like(values), "the exact explanation of a linear model has not the value 0")
+    alone = made(work, pixel, method, method.units)
+    if not _better(metric, values, alone):
+        raise LawBroken(f"exact maps of a linear model score {values.tolist()}, one pixel of them {alone.tolist()}")
+
+
 def law_attributes(metric: Metric) -> None:
     """It says in which direction it is better, in which bounds, and what it needs."""
     missing = [name for name in ("higher_is_better", "category") if not hasattr(metric, name)]
@@ -464,6 +488,7 @@ CATEGORIES: dict[str, tuple[Law, ...]] = {
     "complexity": (law_one_hot_beats_constant,),
     "robustness": (law_still_is_best, law_smooth_beats_noisy),
     "randomization": (law_ignorant_is_worst,),
+    "axioms": (law_exact_keeps_axiom,),
 }
 
 
