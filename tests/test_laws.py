@@ -345,6 +345,8 @@ BROKEN_METRICS = [
     ("still_is_best", broken_metric(lambda e, a: spread(e, a) + 1, category="robustness")),
     ("smooth_beats_noisy", broken_metric(spread, category="robustness", higher_is_better=True)),
     ("ignorant_is_worst", broken_metric(spread, category="randomization", bounds=(0.0, 1.0))),
+    ("exact_keeps_axiom", broken_metric(spread, category="axioms", higher_is_better=False)),
+    ("exact_keeps_axiom", broken_metric(lambda e, a: 0 * spread(e, a), category="axioms", higher_is_better=False)),
     ("category", broken_metric(spread, category="beauty")),
     ("attributes", broken_metric(spread, needs=("money",))),
 ]

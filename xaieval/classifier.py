@@ -317,6 +317,13 @@ class Classifier:
         twin._call = self._call.with_weights(weights)
         return twin
 
+    def shifted(self, constant: float, example: Tensor) -> Classifier:
+        """The same function of inputs `(N, C, *F)`, as the example's, that are larger by a constant."""
+        twin = copy.copy(self)
+        location, scale = self._normalization or (torch.zeros_like(example[0]), torch.ones((), device=self.device))
+        twin._normalization = (location + constant, scale.expand_as(location))
+        return twin
+
     def default_layer(self, method: str, example: Tensor) -> str:
         """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes.
 

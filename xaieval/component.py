@@ -66,7 +66,7 @@ class Metric:
     Attributes:
         higher_is_better: Direction.
         bounds: Smallest and largest possible value.
-        category: faithfulness, localization, complexity, robustness or randomization.
+        category: faithfulness, localization, complexity, robustness, randomization or axioms.
         needs: What must be there: `mask` (ground truth), `method` (it explains again).
         accepts: Units for which it is defined.
         reference: The paper: arXiv id or DOI.
@@ -96,6 +96,10 @@ class Metric:
         if "mask" in self.needs and explicand.mask is None:
             reasons["no mask"] = everywhere
         return reasons
+
+    def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
+        """Where the metric is undefined because of the method, `(N,)` for each reason; asked in accepted units only."""
+        return {}
 
     @final
     def evaluate(
@@ -127,6 +131,7 @@ class Metric:
         impossible = units not in self.accepts or ("mask" in self.needs and explicand.mask is None)
         if impossible:
             return attribution.new_full((explicand.count,), torch.nan), reasons
+        reasons |= self.undefined_with(explicand, method)
         values = self.score(explicand, attribution, units, method)
         if tuple(values.shape) != (explicand.count,):
             raise ValueError(
