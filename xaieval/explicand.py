@@ -14,20 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from xaieval.batch import Batch
-from xaieval.classifier import Classifier
-from xaieval.contributions import Kernel
-from xaieval.cost import Cost, Ledger, Meter
+from xaieval.cost import Cost, Ledger
 from xaieval.curve import Curve, Order
-from xaieval.draws import Draws, seed_of
-from xaieval.layers import Edit, find_layer, kernel_of, last_convolution
-from xaieval.modalities.images import ImagePatches, Images
+from xaieval.draws import seed_of
+from xaieval.inner import Inner
+from xaieval.modalities.images import ImagePatches
 from xaieval.module_call import keepable
 from xaieval.note import Note
 from xaieval.perturbation import Perturbation
@@ -62,8 +60,10 @@ class Response:
         return 1e-6 * self.scores.values[..., :2].abs().amax((1, 2))  # without the rival, -inf where there is one class
 
 
-class Explicand:
+class Explicand(Inner):
     """N inputs, the model, and the class explained for each. Made by `Classifier.explicand`, or by `Batch.copies`.
+
+    What is computed of them once stands in `Bound`, what passes between layers in `Inner`.
 
     Attributes:
         classifier: The model.
@@ -75,273 +75,6 @@ class Explicand:
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
     """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        inputs: Tensor,
-        target: Tensor,
-        ids: Sequence[str],
-        mask: Tensor | None = None,
-        present: Tensor | None = None,
-        copy: Sequence[str] | None = None,
-        meter: Meter | None = None,
-    ) -> None:
-        self.classifier = classifier
-        self.inputs = inputs
-        self.target = target
-        self.ids = tuple(ids)
-        self.mask = mask
-        self.present = present
-        self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
-        self.meter = meter or Meter(inputs.device)
-        self.draws = Draws(inputs.device)
-        self._weights_version = classifier.weights_version
-        self._shared: dict[str, tuple[Any, Ledger]] = {}
-        self._kept: dict[str, Any] = {}
-        self._looked_up: set[str] = set()  # layers that were read by default
-        self._watched: list[tuple[str, ...]] = []  # layers that were watched together
-        self._notes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-    def __repr__(self) -> str:
-        spent = f"{self.cost.forwards:g} forwards and {self.cost.backwards:g} backwards per sample so far"
-        return f"Explicand({tuple(self.shape)}, {self.classifier.name}, {spent})"
-
-    # -- facts --
-
-    @property
-    def count(self) -> int:
-        """Number of samples N."""
-        return len(self.inputs)
-
-    @property
-    def shape(self) -> torch.Size:
-        """`(N, C, *F)`."""
-        return self.inputs.shape
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs and results live."""
-        return self.inputs.device
-
-    @property
-    def modality(self) -> Images:
-        """How these inputs are cut, removed and drawn."""
-        return self.classifier.modality
-
-    @property
-    def cost(self) -> Cost:
-        """Forwards and backwards spent so far, per sample."""
-        return Cost(self.meter.forwards, self.meter.backwards).per(self.count)
-
-    @cached_property
-    def range(self) -> Tensor:
-        """Largest minus smallest value over channels and present features of each sample, `(N,)`."""
-        low = high = self.inputs
-        if self.present is not None:
-            absent = ~self.present[:, None]
-            low, high = low.masked_fill(absent, torch.inf), high.masked_fill(absent, -torch.inf)
-        return high.flatten(1).amax(1) - low.flatten(1).amin(1)
-
-    # -- computed once --
-
-    def _check_weights(self) -> None:
-        """Numbers of two models must not meet in one explicand.
-
-        Raises:
-            ValueError: The model's weights have changed since the inputs were bound.
-        """
-        if self.classifier.weights_version != self._weights_version:
-            raise ValueError(
-                f"the weights of {self.classifier.name} have changed since these inputs were bound, and what was "
-                "computed before no longer fits: bind them again with classifier.explicand(...)"
-            )
-
-    def shared(self, key: str, make: Callable[[], T]) -> T:
-        """What `make` gives, computed once for everyone who asks with this key.
-
-        Each user's standalone cost includes it; only the first pays.
-        """
-        if key not in self._shared:
-            with keepable(), self.meter.making() as ledger:
-                value = make()
-            self._shared[key] = (value, ledger)
-        value, ledger = self._shared[key]
-        self.meter.use(ledger)
-        return value
-
-    def kept(self, key: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made once; for masks and images that cost no evaluation."""
-        if key not in self._kept:
-            with keepable():
-                self._kept[key] = make()
-        value: T = self._kept[key]
-        return value
-
-    def preload(self, key: str, values: Tensor, cost: Ledger | Cost) -> None:
-        """Put scores that are known already, `(..., 3)` for all samples, in place of computing them."""
-        ledger = cost if isinstance(cost, Ledger) else Ledger.known(self.meter.clock, cost)
-        self._shared[key] = (Scores(values.to(self.device)), ledger)
-
-    def shared_scores(self) -> dict[str, tuple[Tensor, Cost]]:
-        """Scores that metrics of any method ask for (clean, removed, responses), with the cost of making them."""
-        return {
-            key: (value.values, ledger.own)
-            for key, (value, ledger) in self._shared.items()
-            if isinstance(value, Scores)
-        }
-
-    @property
-    def clean(self) -> Scores:
-        """Scores of the inputs as they are, `(N,)`."""
-
-        def make() -> Scores:
-            self._check_weights()
-            self.meter.spend(self.count)
-            return self.classifier.scores(self.inputs, self.target)
-
-        return self.shared("clean", make)
-
-    @property
-    def logits(self) -> Tensor:
-        """Logits of all classes for the inputs as they are, `(N, classes)`."""
-
-        def make() -> Tensor:
-            self._check_weights()
-            self.meter.spend(self.count)
-            return self.classifier.logits(self.inputs)
-
-        return self.shared("logits", make)
-
-    @property
-    def gradient(self) -> Tensor:
-        """Gradient of the logit at the inputs, `(N, C, *F)`."""
-
-        def make() -> Tensor:
-            self._check_weights()
-            self.meter.spend(self.count, self.count)
-            return self.classifier.gradients(self.inputs, self.target)[1]
-
-        return self.shared("gradient", make)
-
-    def rectified(self, rule: str) -> Tensor:
-        """Gradient of the logit at the inputs with another rule for rectifiers, `(N, C, *F)`.
-
-        Args:
-            rule: `guided` or `deconvnet`, see `xaieval.rectifiers`.
-
-        Raises:
-            ValueError: The model calls no rectifier.
-        """
-
-        def make() -> Tensor:
-            self._check_weights()
-            self.meter.spend(self.count, self.count)
-            return self.classifier.gradients(self.inputs, self.target, rule=rule)[1]
-
-        return self.shared(f"gradient:{rule}", make)
-
-    def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
-
-        One forward and one backward for all layers. The layers that methods read by default are watched together, so
-        that they share it.
-
-        Args:
-            layers: Dotted names.
-            arrived: Each layer's input in place of its output; the gradient is that at the output still.
-
-        Raises:
-            ValueError: The model has no such layer, or the call never reaches it.
-        """
-        watched = self._together(layers) if not arrived else tuple(layers)
-
-        def make() -> dict[str, tuple[Tensor, Tensor]]:
-            self._check_weights()
-            self.meter.spend(self.count, self.count)
-            found = self.classifier.activations(self.inputs, self.target, watched, arrived)
-            self._checked_layers({name: output for name, (output, _) in found.items()})
-            return found
-
-        found = self.shared(f"{'arrivals' if arrived else 'activations'}:{sorted(watched)}", make)
-        return {name: found[name] for name in layers}
-
-    def _together(self, layers: Sequence[str]) -> tuple[str, ...]:
-        """Layers that were watched before if these are among them, else all that are read by default if these are."""
-        for watched in self._watched:
-            if set(layers) <= set(watched):
-                return watched
-        default = bool(layers) and set(layers) <= self._looked_up
-        self._watched.append((self.layer("normgrad"), self.layer("grad_cam"), *layers) if default else tuple(layers))
-        return self._watched[-1]
-
-    def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The output of each layer, `(N, K, h, w)`, from one forward for all layers.
-
-        Raises:
-            ValueError: The model has no such layer, or the call never reaches it.
-        """
-
-        def make() -> dict[str, Tensor]:
-            self._check_weights()
-            self.meter.spend(self.count)
-            return self._checked_layers(self.classifier.outputs(self.inputs, layers))
-
-        return self.shared(f"outputs:{sorted(layers)}", make)
-
-    def _checked_layers(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The outputs, which have to have places.
-
-        Raises:
-            ValueError: One has not.
-        """
-        for name, output in outputs.items():
-            if output.dim() != self.inputs.dim():
-                raise ValueError(
-                    f"layer {name!r} gives {tuple(output.shape)}, expected a spatial output like the inputs' "
-                    f"{tuple(self.shape)}: name a layer before pooling or flattening"
-                )
-        return outputs
-
-    def edited(
-        self,
-        inputs: Tensor,
-        target: Tensor,
-        arriving: Mapping[str, Edit] | None = None,
-        outputs: Mapping[str, Edit] | None = None,
-    ) -> Scores:
-        """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited; n forwards.
-
-        Args:
-            inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit puts activations of n inputs in place.
-            target: The class explained for each, `(n,)`.
-            arriving: What becomes of the first argument of a layer, by the layer's name.
-            outputs: What becomes of the output of a layer, by the layer's name.
-
-        Raises:
-            ValueError: A layer that the model does not have, or that was not reached by the call.
-        """
-        self._check_weights()
-        self.meter.spend(len(target))
-        return self.classifier.edited(inputs, target, arriving, outputs)
-
-    def convolution(self, method: str) -> str:
-        """The last convolution in the layer that a method reads if none is named."""
-        return last_convolution(self.classifier.module, self.layer(method))
-
-    def kernel(self, layer: str, arrived: Tensor) -> Kernel:
-        """The geometry of a convolution with the input `(N, K, H, W)`.
-
-        Raises:
-            ValueError: The layer is no 2-D convolution that pads with zeros.
-        """
-        return kernel_of(layer, find_layer(self.classifier.module, layer), arrived.shape[2:])
-
-    def layer(self, method: str) -> str:
-        """The layer that a method reads if none is named."""
-        layer = self.classifier.default_layer(method, self.inputs)
-        self._looked_up.add(layer)
-        return layer
 
     # -- the samples with other weights or classes --
 
@@ -387,6 +120,23 @@ class Explicand:
             self.classifier,
             self.inputs,
             target,
+            self.ids,
+            mask=self.mask,
+            present=self.present,
+            copy=self.copy,
+            meter=self.meter,
+        )
+
+    def shifted(self, constant: float) -> Explicand:
+        """The samples plus a constant, bound to the model that first takes it off again; evaluations are booked here.
+
+        Every score is the same; what differs is where the inputs lie, and so how far from black.
+        """
+        self._check_weights()
+        return type(self)(
+            self.classifier.shifted(constant, self.inputs),
+            self.inputs + constant,
+            self.target,
             self.ids,
             mask=self.mask,
             present=self.present,
@@ -555,6 +305,10 @@ class Explicand:
         return self.kept("edges", lambda: self.modality.edges(self.inputs, self.present))
 
     # -- notes on attributions --
+
+    @cached_property
+    def _notes(self) -> WeakTensorKeyDictionary:
+        return WeakTensorKeyDictionary()
 
     def remember(self, attribution: Tensor, units: str, cost: Ledger | Cost) -> None:
         """Note the units of a tensor and what making it cost, for as long as it lives."""

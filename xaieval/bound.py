@@ -1,0 +1,188 @@
+"""Inputs bound to a model and to the class explained for each, and what is computed of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from xaieval.classifier import Classifier
+from xaieval.cost import Cost, Ledger, Meter
+from xaieval.draws import Draws
+from xaieval.modalities.images import Images
+from xaieval.module_call import keepable
+from xaieval.scores import Scores
+
+T = TypeVar("T")
+
+
+class Bound:
+    """N inputs, the model, and the class explained for each.
+
+    Attributes: see `Explicand`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        inputs: Tensor,
+        target: Tensor,
+        ids: Sequence[str],
+        mask: Tensor | None = None,
+        present: Tensor | None = None,
+        copy: Sequence[str] | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self.classifier = classifier
+        self.inputs = inputs
+        self.target = target
+        self.ids = tuple(ids)
+        self.mask = mask
+        self.present = present
+        self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
+        self.meter = meter or Meter(inputs.device)
+        self.draws = Draws(inputs.device)
+        self._weights_version = classifier.weights_version
+        self._shared: dict[str, tuple[Any, Ledger]] = {}
+        self._kept: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        spent = f"{self.cost.forwards:g} forwards and {self.cost.backwards:g} backwards per sample so far"
+        return f"Explicand({tuple(self.shape)}, {self.classifier.name}, {spent})"
+
+    # -- facts --
+
+    @property
+    def count(self) -> int:
+        """Number of samples N."""
+        return len(self.inputs)
+
+    @property
+    def shape(self) -> torch.Size:
+        """`(N, C, *F)`."""
+        return self.inputs.shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs and results live."""
+        return self.inputs.device
+
+    @property
+    def modality(self) -> Images:
+        """How these inputs are cut, removed and drawn."""
+        return self.classifier.modality
+
+    @property
+    def cost(self) -> Cost:
+        """Forwards and backwards spent so far, per sample."""
+        return Cost(self.meter.forwards, self.meter.backwards).per(self.count)
+
+    @cached_property
+    def range(self) -> Tensor:
+        """Largest minus smallest value over channels and present features of each sample, `(N,)`."""
+        low = high = self.inputs
+        if self.present is not None:
+            absent = ~self.present[:, None]
+            low, high = low.masked_fill(absent, torch.inf), high.masked_fill(absent, -torch.inf)
+        return high.flatten(1).amax(1) - low.flatten(1).amin(1)
+
+    # -- computed once --
+
+    def _check_weights(self) -> None:
+        """Numbers of two models must not meet in one explicand.
+
+        Raises:
+            ValueError: The model's weights have changed since the inputs were bound.
+        """
+        if self.classifier.weights_version != self._weights_version:
+            raise ValueError(
+                f"the weights of {self.classifier.name} have changed since these inputs were bound, and what was "
+                "computed before no longer fits: bind them again with classifier.explicand(...)"
+            )
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, computed once for everyone who asks with this key.
+
+        Each user's standalone cost includes it; only the first pays.
+        """
+        if key not in self._shared:
+            with keepable(), self.meter.making() as ledger:
+                value = make()
+            self._shared[key] = (value, ledger)
+        value, ledger = self._shared[key]
+        self.meter.use(ledger)
+        return value
+
+    def kept(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once; for masks and images that cost no evaluation."""
+        if key not in self._kept:
+            with keepable():
+                self._kept[key] = make()
+        value: T = self._kept[key]
+        return value
+
+    def preload(self, key: str, values: Tensor, cost: Ledger | Cost) -> None:
+        """Put scores that are known already, `(..., 3)` for all samples, in place of computing them."""
+        ledger = cost if isinstance(cost, Ledger) else Ledger.known(self.meter.clock, cost)
+        self._shared[key] = (Scores(values.to(self.device)), ledger)
+
+    def shared_scores(self) -> dict[str, tuple[Tensor, Cost]]:
+        """Scores that metrics of any method ask for (clean, removed, responses), with the cost of making them."""
+        return {
+            key: (value.values, ledger.own)
+            for key, (value, ledger) in self._shared.items()
+            if isinstance(value, Scores)
+        }
+
+    @property
+    def clean(self) -> Scores:
+        """Scores of the inputs as they are, `(N,)`."""
+
+        def make() -> Scores:
+            self._check_weights()
+            self.meter.spend(self.count)
+            return self.classifier.scores(self.inputs, self.target)
+
+        return self.shared("clean", make)
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of all classes for the inputs as they are, `(N, classes)`."""
+
+        def make() -> Tensor:
+            self._check_weights()
+            self.meter.spend(self.count)
+            return self.classifier.logits(self.inputs)
+
+        return self.shared("logits", make)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Gradient of the logit at the inputs, `(N, C, *F)`."""
+
+        def make() -> Tensor:
+            self._check_weights()
+            self.meter.spend(self.count, self.count)
+            return self.classifier.gradients(self.inputs, self.target)[1]
+
+        return self.shared("gradient", make)
+
+    def rectified(self, rule: str) -> Tensor:
+        """Gradient of the logit at the inputs with another rule for rectifiers, `(N, C, *F)`.
+
+        Args:
+            rule: `guided` or `deconvnet`, see `xaieval.rectifiers`.
+
+        Raises:
+            ValueError: The model calls no rectifier.
+        """
+
+        def make() -> Tensor:
+            self._check_weights()
+            self.meter.spend(self.count, self.count)
+            return self.classifier.gradients(self.inputs, self.target, rule=rule)[1]
+
+        return self.shared(f"gradient:{rule}", make)

@@ -1,0 +1,129 @@
+"""What passes between the layers of a model: read, or edited on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from xaieval.bound import Bound
+from xaieval.contributions import Kernel
+from xaieval.layers import Edit, find_layer, kernel_of, last_convolution
+from xaieval.scores import Scores
+
+
+class Inner(Bound):
+    """Bound inputs with the layers of their model."""
+
+    @cached_property
+    def _looked_up(self) -> set[str]:
+        """Layers that were read by default."""
+        return set()
+
+    @cached_property
+    def _watched(self) -> list[tuple[str, ...]]:
+        """Layers that were watched together."""
+        return []
+
+    def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
+
+        One forward and one backward for all layers. The layers that methods read by default are watched together, so
+        that they share it.
+
+        Args:
+            layers: Dotted names.
+            arrived: Each layer's input in place of its output; the gradient is that at the output still.
+
+        Raises:
+            ValueError: The model has no such layer, or the call never reaches it.
+        """
+        watched = self._together(layers) if not arrived else tuple(layers)
+
+        def make() -> dict[str, tuple[Tensor, Tensor]]:
+            self._check_weights()
+            self.meter.spend(self.count, self.count)
+            found = self.classifier.activations(self.inputs, self.target, watched, arrived)
+            self._checked_layers({name: output for name, (output, _) in found.items()})
+            return found
+
+        found = self.shared(f"{'arrivals' if arrived else 'activations'}:{sorted(watched)}", make)
+        return {name: found[name] for name in layers}
+
+    def _together(self, layers: Sequence[str]) -> tuple[str, ...]:
+        """Layers that were watched before if these are among them, else all that are read by default if these are."""
+        for watched in self._watched:
+            if set(layers) <= set(watched):
+                return watched
+        default = bool(layers) and set(layers) <= self._looked_up
+        self._watched.append((self.layer("normgrad"), self.layer("grad_cam"), *layers) if default else tuple(layers))
+        return self._watched[-1]
+
+    def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The output of each layer, `(N, K, h, w)`, from one forward for all layers.
+
+        Raises:
+            ValueError: The model has no such layer, or the call never reaches it.
+        """
+
+        def make() -> dict[str, Tensor]:
+            self._check_weights()
+            self.meter.spend(self.count)
+            return self._checked_layers(self.classifier.outputs(self.inputs, layers))
+
+        return self.shared(f"outputs:{sorted(layers)}", make)
+
+    def _checked_layers(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs, which have to have places.
+
+        Raises:
+            ValueError: One has not.
+        """
+        for name, output in outputs.items():
+            if output.dim() != self.inputs.dim():
+                raise ValueError(
+                    f"layer {name!r} gives {tuple(output.shape)}, expected a spatial output like the inputs' "
+                    f"{tuple(self.shape)}: name a layer before pooling or flattening"
+                )
+        return outputs
+
+    def edited(
+        self,
+        inputs: Tensor,
+        target: Tensor,
+        arriving: Mapping[str, Edit] | None = None,
+        outputs: Mapping[str, Edit] | None = None,
+    ) -> Scores:
+        """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited; n forwards.
+
+        Args:
+            inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit puts activations of n inputs in place.
+            target: The class explained for each, `(n,)`.
+            arriving: What becomes of the first argument of a layer, by the layer's name.
+            outputs: What becomes of the output of a layer, by the layer's name.
+
+        Raises:
+            ValueError: A layer that the model does not have, or that was not reached by the call.
+        """
+        self._check_weights()
+        self.meter.spend(len(target))
+        return self.classifier.edited(inputs, target, arriving, outputs)
+
+    def convolution(self, method: str) -> str:
+        """The last convolution in the layer that a method reads if none is named."""
+        return last_convolution(self.classifier.module, self.layer(method))
+
+    def kernel(self, layer: str, arrived: Tensor) -> Kernel:
+        """The geometry of a convolution with the input `(N, K, H, W)`.
+
+        Raises:
+            ValueError: The layer is no 2-D convolution that pads with zeros.
+        """
+        return kernel_of(layer, find_layer(self.classifier.module, layer), arrived.shape[2:])
+
+    def layer(self, method: str) -> str:
+        """The layer that a method reads if none is named."""
+        layer = self.classifier.default_layer(method, self.inputs)
+        self._looked_up.add(layer)
+        return layer
