@@ -320,8 +320,11 @@ class Classifier:
     def shifted(self, constant: float, example: Tensor) -> Classifier:
         """The same function of inputs `(N, C, *F)`, as the example's, that are larger by a constant."""
         twin = copy.copy(self)
-        location, scale = self._normalization or (torch.zeros_like(example[0]), torch.ones((), device=self.device))
-        twin._normalization = (location + constant, scale.expand_as(location))
+        none = example.new_zeros(example.shape[1], *[1] * (example.dim() - 2))
+        location, scale = self._normalization or (none, none + 1)
+        twin._normalization = (location + constant, scale)
+        twin._call = self._call.with_normalization(twin._normalization)
+        twin._chains = {}
         return twin
 
     def default_layer(self, method: str, example: Tensor) -> str:

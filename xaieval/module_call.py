@@ -63,6 +63,12 @@ class ModuleCall:
         twin._copy_weights({**self.weights, **weights})
         return twin
 
+    def with_normalization(self, normalization: Normalization) -> ModuleCall:
+        """The same module behind another first layer."""
+        twin = copy.copy(self)
+        twin._normalization = normalization
+        return twin
+
     def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
         with keepable(), torch.enable_grad():
