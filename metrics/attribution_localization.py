@@ -14,7 +14,7 @@ from xaieval.localization import Localization, positive_share
 
 @dataclass(frozen=True)
 class AttributionLocalization(Localization):
-    """The weighted inside-total relevance ratio, minus its chance 1 (Kohlbrenner 2020, arXiv 1910.09840, section IV-B).
+    """The weighted inside-total relevance ratio, minus its chance 1 (Kohlbrenner 2020, arXiv 1910.09840).
 
     With `r = sum_S a+ / sum a+` the share of the positive score inside the mask S (mu in the paper) and c the mask's
     share of the features, mu_w = r / c. The value is `mu_w - 1 = (r - c) / c`: 0 for a uniform map, `1 / c - 1` where

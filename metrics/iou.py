@@ -25,7 +25,7 @@ class Iou(Localization):
     Higher is better. Bounds: at most 1. Cost: no evaluation. Needs: mask. Undefined without a positive score where the
     threshold is a part of the maximum or of the mean.
 
-    Differs from the paper (arXiv 1512.04150, section 3.1.2): that thresholds at 20 % of the maximum and compares the
+    Differs from the paper (arXiv 1512.04150, section 3): that thresholds at 20 % of the maximum and compares the
     bounding box of the largest connected part with the object's box; here features are compared. Chance is taken off.
     Ties at the |S|-th place count with the mean over all ways to break them, so that a constant map stands at chance.
 

@@ -18,10 +18,10 @@ class RelevanceMass(Localization):
     map, the mask's share of the features; the value is `(r - c) / (1 - c)`.
 
     The same number has many names. r is the energy-based pointing game where the mask is a box (Wang 2020, arXiv
-    1910.01279, section 4.2); the inside-total relevance ratio (Kohlbrenner 2020, arXiv 1910.09840, section IV-B),
-    whose weighted form is `AttributionLocalization`; on mosaics, the mask being a class's cell, the localization of
-    the grid pointing game (Böhle 2021, arXiv 2104.00032, section 4.2, GridPG) and, the mask being all tiles of the
-    class, the focus (Arias-Duart 2022, arXiv 2109.15035).
+    1910.01279); the inside-total relevance ratio (Kohlbrenner 2020, arXiv 1910.09840), whose weighted form is
+    `AttributionLocalization`; on mosaics, the mask being a class's cell, the localization of the grid pointing game
+    (Böhle 2021, arXiv 2104.00032, GridPG) and, the mask being all tiles of the class, the focus (Arias-Duart 2022,
+    arXiv 2109.15035).
 
     Higher is better. Bounds: at most 1. Cost: no evaluation. Needs: mask. Undefined without a positive score.
 
