@@ -20,6 +20,7 @@ from xaieval.metrics.max_sensitivity import MaxSensitivity
 from xaieval.metrics.relative_input_stability import RelativeInputStability
 from xaieval.metrics.relative_output_stability import RelativeOutputStability
 from xaieval.metrics.relative_representation_stability import RelativeRepresentationStability
+from xaieval.robustness import Robustness
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def test_absent_features_count_in_neither_distance():
 
 # -- computed once -----------------------------------------------------------------------------------------------------
 
-FIVE = (
+FIVE: tuple[Robustness, ...] = (
     MaxSensitivity(),
     LocalLipschitz(),
     RelativeInputStability(),
