@@ -90,8 +90,8 @@ def test_metrics_of_one_order_cost_one_curve():
     for metric in (Deletion(), AOPC(), Monotonicity(), DecisionFlip(), AOPC(output="logit"), Deletion(normalize=True)):
         metric(where, attribution)
         assert where.cost[:2] == (15, 0)  # both ends and 13 points between, for an input bound without a target too
-    for metric in (MorfLerf(), Insertion(), Insertion(normalize=True), MorfLerf(output="margin")):
-        metric(where, attribution)
+    for other in (MorfLerf(), Insertion(), Insertion(normalize=True), MorfLerf(output="margin")):
+        other(where, attribution)
         assert where.cost[:2] == (28, 0)
 
 
