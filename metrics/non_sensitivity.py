@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from xaieval.batch import Batch
 from xaieval.component import Method, Metric
-from xaieval.explicand import Explicand, Response
+from xaieval.each_patch import EachPatch
+from xaieval.explicand import Explicand
 from xaieval.removal import Noise
-from xaieval.scores import Scores
 
 ZERO = 1e-6
 """Part of the largest patch's mass up to which a patch has no score: what rounding leaves of a 0."""
@@ -27,8 +25,9 @@ class NonSensitivity(Metric):
     largest such sum; the model does not depend on it if the logit stays, up to rounding, when uniform noise takes its
     place, in all of `samples` draws.
 
-    Lower is better. Bounds: 0 to 1. Cost: `samples` forwards for each patch and one for the input, the same for all
-    methods. Real networks depend on every patch, so the value is the part of the image that an explanation leaves out.
+    Lower is better. Bounds: 0 to 1. Cost: `samples` forwards for each patch and one for the input, one set for all
+    methods and for MonotonicityCorrelation with the same fields. Real networks depend on every patch, so the value is
+    the part of the image that an explanation leaves out.
 
     Differs from the paper: patches in place of single features (50176 pixels); a part, not a number; the paper's
     effect is the expected loss over the feature's distribution, which is 0 just where no draw has an effect.
@@ -47,8 +46,8 @@ class NonSensitivity(Metric):
     category: ClassVar[str] = "axioms"
     reference: ClassVar[str] = "arXiv:2007.07584"
     exceptions: ClassVar[dict[str, str]] = {"seed": "what has an effect has one under nearly every draw"}
-    grid: int = 14
-    samples: int = 1
+    grid: int = 7
+    samples: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,17 +67,6 @@ class NonSensitivity(Metric):
 
     def _matters(self, explicand: Explicand) -> Tensor:
         """The patches `(N, P)` that have an effect."""
-        patches, removal = explicand.patches(self.grid), explicand.removal(Noise(self.seed), "non sensitivity")
-        numbers = torch.arange(patches.count, device=explicand.device)
-
-        def inputs(batch: Batch) -> Tensor:
-            alone = (batch.variants[:, None] // self.samples == numbers).float()
-            return removal(batch, patches.spread(alone))
-
-        def make() -> Scores:
-            return explicand.all_scores(inputs, patches.count * self.samples)
-
-        key = f"non sensitivity:{self.grid}:{self.samples}:{self.seed}"
-        response = Response(explicand.clean, explicand.shared(key, make))
+        response = explicand.response(EachPatch.of(explicand, self.grid, Noise(self.seed), self.samples))
         moved: Tensor = response.change.abs() > response.rounding[:, None]
-        return moved.view(-1, patches.count, self.samples).any(2)
+        return moved.view(len(moved), -1, self.samples).any(2)

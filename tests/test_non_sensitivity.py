@@ -9,7 +9,7 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.metrics.non_sensitivity import NonSensitivity
 
-SMALL = NonSensitivity(grid=4)
+SMALL = NonSensitivity(grid=4, samples=1)
 PATCHES = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]).bool()  # 5 of 16
 
 
