@@ -1,0 +1,39 @@
+"""Sufficiency: how much of the score the top features alone leave out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xaieval.rationale import Rationale
+
+
+@dataclass(frozen=True)
+class Sufficiency(Rationale):
+    """Mean drop of the score with nothing but the top patches (ERASER; DeYoung 2020, arXiv 1911.03429).
+
+    `1/K sum_k (f(x) - f(the top fraction k alone))`, `(N,)`, over K fractions, at least one patch each. Patches are
+    ordered by their sums of signed scores, ties at random. Where the score is additive in the patches it is the mean of
+    the contributions' sums over the rest, and comprehensiveness and sufficiency add up to `f(x) - f(b)`. Below 0 where
+    the rest speaks against the class.
+
+    Lower is better. Bounds: -1 to 1 for a probability, else none. Cost: a forward for each fraction and the two end
+    points of a curve, shared by all methods. 0 where nothing changes the score.
+
+    Differs from the paper: patches of a grid are replaced, by black, where tokens are deleted; the mean is over the
+    fractions, as in the authors' code (the formula divides by one more). Quantus' metric of this name is another:
+    how often samples with similar maps have the same prediction.
+
+    Attributes:
+        grid: Patches per side, at most one per pixel.
+        fractions: Top fractions of the patches, each in (0, 1).
+        output: Form of the score: probability, logit, log_probability or margin.
+        removal: What stands where nothing is left.
+        seed: Seed of the ties.
+
+    Raises:
+        ValueError: An output that does not exist, no fraction, or one outside (0, 1).
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    direction: ClassVar[str] = "insertion"
