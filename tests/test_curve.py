@@ -96,6 +96,11 @@ def test_superpixels_go_in_the_order_of_their_means(direction):
             assert found.fraction[sample, step] == round(step / 9 * len(order)) / len(order)
 
 
+def test_unknown_segments_are_refused():
+    with pytest.raises(ValueError, match="curve: segments must be one of slic, grid, got 'words'"):
+        explicand().curve(normal(3, 1, *SIZE), segments="words")
+
+
 def test_the_area_is_a_trapezoid_on_0_to_1():
     values = torch.tensor([[[1.0, 0, 0], [0.5, 0, 0], [0.0, 0, 0]]])
     assert Curve(Scores(values), torch.tensor([[0, 0.25, 1.0]])).area("logit").item() == 0.1875 + 0.1875

@@ -31,7 +31,7 @@ from xaieval.note import Note
 from xaieval.perturbation import Perturbation
 from xaieval.removal import BoundRemoval, Removal, removal_of
 from xaieval.scores import Scores
-from xaieval.segments import segments_of
+from xaieval.segments import check_segments, segments_of
 
 __all__ = ["UNITS", "Batch", "Explicand", "Response"]
 
@@ -260,7 +260,12 @@ class Explicand(Inner):
             direction: `deletion` starts from the input, `insertion` from the input with everything removed.
             seed: Seed of the ties.
             segments: `patches`, or a kind of segments in place of them, which are ordered by their means.
+
+        Raises:
+            ValueError: There is no such kind of segments.
         """
+        if segments != "patches":
+            check_segments("curve", segments)
         note = self._noted(attribution)
         key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}"
         if not attribution.is_inference():
