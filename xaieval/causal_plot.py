@@ -33,7 +33,7 @@ def draw(graph: CausalGraph, title: str = "") -> Figure:
         ConfigError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise ConfigError("drawing a graph needs matplotlib: install it with `pip install matplotlib`")
+        raise ConfigError("drawing a graph needs matplotlib: install it with `pip install 'xaieval[plots]'`")
     from matplotlib.figure import Figure
 
     columns = [*graph.causes, (graph.target,)]

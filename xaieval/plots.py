@@ -227,4 +227,4 @@ def checked(path: Path) -> Path:
 
 def _require_matplotlib() -> None:
     if find_spec("matplotlib") is None:
-        raise ConfigError("drawing needs matplotlib, not installed here: pip install matplotlib")
+        raise ConfigError("drawing needs matplotlib, not installed here: pip install 'xaieval[plots]'")
