@@ -214,7 +214,7 @@ def test_nothing_to_draw_says_so():
 def test_matplotlib_is_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     for use in (lambda: show(explained(), {"a": ramp()}), lambda: plots.checked(tmp_path / "a.png")):
-        with pytest.raises(ConfigError, match="drawing needs matplotlib, not installed here: pip install 'xaieval\[plots\]'"):
+        with pytest.raises(ConfigError, match=r"drawing needs matplotlib, .* pip install 'xaieval\[plots\]'"):
             use()
 
 
