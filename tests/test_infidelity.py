@@ -10,7 +10,7 @@ from metric_promises import PROMISES
 from xaieval.attributions.gradient import Gradient
 from xaieval.metrics.infidelity import PERTURBATIONS, Infidelity
 from xaieval.metrics.mu_fidelity import MuFidelity
-from xaieval.perturbation import Gaussian, NoisyBaseline, PatchMask, Square
+from xaieval.perturbation import Gaussian, NoisyBaseline, PatchMask, ShapleyMask, Square
 
 SMALL = Infidelity(samples=40, grid=4)
 EACH = [Infidelity(samples=20, grid=4, perturbation=name) for name in PERTURBATIONS]
@@ -27,6 +27,7 @@ def test_promise(promise, metric):
 def test_perturbations_are_those_named():
     assert Infidelity().draws == PatchMask(samples=200, grid=14, fraction=0.2, removal="zero", seed=0)
     assert Infidelity(7, "square", largest=0.2, removal="mean").draws == Square(7, 0, 0.2, "mean")
+    assert Infidelity(7, "shapley", 4, removal="blur").draws == ShapleyMask(7, 0, "grid", 4, "blur")
     assert Infidelity(7, "gaussian", noise=0.1, seed=3).draws == Gaussian(7, 3, 0.1)
     assert Infidelity(7, "noisy_baseline", noise=0.1).draws == NoisyBaseline(7, 0, 0.1)
 
@@ -84,6 +85,34 @@ def test_product_of_two_patches():
     hits = removed[..., [0, 3]].sum(1)
     assert metric(where, both, units="importance").max() < ROUNDING
     torch.testing.assert_close(metric(where, one, units="importance"), hits[:, 1] / hits.sum(1))
+
+
+def test_shapley_values_are_best_under_the_shapley_kernel():
+    """Of all maps with one total, which rules the scale; f pays 2 more where the first two of four patches are left."""
+    single = torch.tensor([1.0, -0.5, 2.0, 0.3])
+
+    def score(x):
+        left = torch.stack((x[:, 0, 0, 0], x[:, 0, 0, 7], x[:, 0, 7, 0], x[:, 0, 7, 7]), 1)
+        return left @ single + 2 * left[:, 0] * left[:, 1]
+
+    where = bind(Model(score), torch.ones(1, 3, 8, 8), batch_size=500)
+    metric = Infidelity(4000, "shapley", grid=2)
+
+    def value(scores):
+        return float(metric.raw(where, spread(scores.view(1, 2, 2) / 16, 8), "importance"))
+
+    shapley = single + torch.tensor([1.0, 1, 0, 0])
+    best = value(shapley)
+    for first in range(4):
+        for second in range(first):
+            for step in (-0.2, 0.2):
+                other = shapley.clone()
+                other[first] += step
+                other[second] -= step
+                assert value(other) > best
+    # Off by 1 where one of the pair is removed: 1, 2 or 3 of 4 with chances 4/11, 3/11, 4/11, of which 1/2, 2/3, 1/2.
+    chance = 6 / 11
+    assert best == pytest.approx(chance, abs=4 * (chance * (1 - chance) / 4000) ** 0.5)
 
 
 def test_planted_mask_model_is_explained_by_its_mask():
@@ -192,6 +221,19 @@ def test_scale_cannot_be_negative():
     assert (first.minimum(second) < 1).all()
 
 
+@pytest.mark.parametrize("metric", EACH, ids=PERTURBATIONS)
+def test_signed_scaling_takes_a_map_for_as_good_as_its_negative(metric):
+    signed = Infidelity(metric.samples, metric.perturbation, metric.grid, scaling="signed")
+    where = bind(Smooth(), random(4, 3, 8, 8), target=1)
+    attribution = Gradient()(where) + 0.3 * normal(4, 3, 8, 8)
+    first, second = signed(where, attribution), signed(where, -attribution)
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(first, metric(where, attribution).minimum(metric(where, -attribution)))
+    line = bind(linear(normal(3, 8, 8), 2.0), random(3, 3, 8, 8, seed=1))
+    assert signed(line, -3.7 * Gradient()(line)).max() < ROUNDING
+    assert metric(line, -3.7 * Gradient()(line)).tolist() == [1, 1, 1]
+
+
 def test_exact_beats_permuted_beats_negated():
     patches = normal(2, 4, 4)
     where = bind(linear(spread(patches[:1], 8)[0]), torch.ones(2, 3, 8, 8))
@@ -261,8 +303,12 @@ def test_samples_seed_and_removal_change_the_draws():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"perturbation": "salt"}, "perturbation must be one of patches, square, gaussian, noisy_baseline, got 'salt'"),
+        (
+            {"perturbation": "salt"},
+            "perturbation must be one of patches, square, gaussian, noisy_baseline, shapley, got 'salt'",
+        ),
         ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"scaling": "free"}, "scaling must be one of positive, signed, got 'free'"),
     ],
 )
 def test_unknown_options_are_refused(options, message):
