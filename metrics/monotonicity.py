@@ -19,7 +19,7 @@ class Monotonicity(CurveMetric):
     Patches are put back from the lowest sum of scores to the highest, ties at random: `1/L sum_k [f(x_k) >=
     f(x_(k-1))]`, `(N,)`, `x_0` with everything removed and `x_L` the input. These are the inputs of a deletion of the
     top patches read backwards. A change within rounding, 1e-6 of the largest score, counts as none, and a step without
-    a patch not at all. The paper's test, as in AIX360, holds where the value is 1.
+    a patch not at all. The paper's test holds where the value is 1.
 
     Higher is better. Bounds: 0 to 1. Cost: `steps` - 1 forwards and the two end points, the curve of Deletion with the
     same fields. Undefined where the score is the same all along.
@@ -27,8 +27,8 @@ class Monotonicity(CurveMetric):
     It tells signs more than orders: where the score is additive in the patches and steps are of one patch, the value is
     the share of the contributions that are not negative, for every map.
 
-    Differs from the paper: a share instead of yes or no; patches of a grid, some at each step. Quantus gives 1 for any
-    map, since it puts the baseline back in place of the input.
+    Differs from the paper: a share instead of yes or no; patches of a grid, some at each step. AIX360 leaves out the
+    first step, from the baseline. Quantus gives 1 for any map, since it puts the baseline back in place of the input.
 
     Attributes:
         grid: Patches per side, at most one per pixel.
