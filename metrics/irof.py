@@ -47,8 +47,6 @@ class IROF(Metric):
     category: ClassVar[str] = "faithfulness"
     reference: ClassVar[str] = "arXiv:2003.08747"
     exceptions: ClassVar[dict[str, str]] = {
-        "meta": SEGMENTS["slic"],
-        "no_waiting": SEGMENTS["slic"],
         "exact_beats_permuted": "undefined there: the clean probability is below .1 (tested where it is not)",
         "permuted_beats_negated": "undefined there: the clean probability is below .1 (tested where it is not)",
     }
@@ -60,6 +58,11 @@ class IROF(Metric):
     def __post_init__(self) -> None:
         """Check the kind of segments."""
         check_segments("IROF", self.segments)
+
+    @property
+    def syncs(self) -> str:  # type: ignore[override]
+        """SLIC needs the host."""
+        return SEGMENTS[self.segments]
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The area `(N,)`, from drops, so that a score that never falls gives exactly 0."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from xaieval.component import Method, Metric
+from xaieval.correlation import constant, pearson, ranks, rounding_of
 from xaieval.explicand import Explicand
 from xaieval.perturbation import PatchMask
 from xaieval.removal import Removal
@@ -63,29 +63,12 @@ class MuFidelity(Metric):
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The correlation `(N,)`."""
         response, predicted = explicand.response(self.draws), explicand.predicted(self.draws, attribution, units)
-        first, second = ranks(response.change, response.rounding), ranks(predicted, _rounding(predicted))
-        return torch.nn.functional.cosine_similarity(first, second, eps=0).float()
+        return pearson(ranks(response.change, response.rounding), ranks(predicted, rounding_of(predicted)))
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
         response, predicted = explicand.response(self.draws), explicand.predicted(self.draws, attribution, units)
         return super().undefined(explicand, attribution, units) | {
-            "constant response": _spread(response.change) <= response.rounding,
-            "constant prediction": _spread(predicted) <= _rounding(predicted),
+            "constant response": constant(response.change, response.rounding),
+            "constant prediction": constant(predicted, rounding_of(predicted)),
         }
-
-
-def ranks(values: Tensor, rounding: Tensor) -> Tensor:
-    """Ranks `(N, S)` minus their mean in float64; values within an interval `rounding` `(N,)` share their mean rank."""
-    values = (values / rounding[:, None]).round()
-    ordered = values.sort(dim=1).values
-    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    return (below + upto - values.shape[1]).double() / 2
-
-
-def _rounding(values: Tensor) -> Tensor:
-    return 1e-6 * values.abs().amax(1)
-
-
-def _spread(values: Tensor) -> Tensor:
-    return values.amax(1) - values.amin(1)

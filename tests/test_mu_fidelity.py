@@ -5,11 +5,11 @@ import pytest
 import torch
 from known_answers import Model, Smooth, bind, constant, linear, normal, random, spread
 from metric_promises import PROMISES
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from xaieval.attributions.gradient import Gradient
 from xaieval.metrics.infidelity import Infidelity
-from xaieval.metrics.mu_fidelity import MuFidelity, ranks
+from xaieval.metrics.mu_fidelity import MuFidelity
 
 SMALL = MuFidelity(samples=40, grid=4)
 
@@ -23,17 +23,6 @@ def test_draws_are_those_of_infidelity():
     assert MuFidelity().draws == Infidelity().draws
     mine, others = MuFidelity(30, 7, 0.5, "mean", 4), Infidelity(30, grid=7, fraction=0.5, removal="mean", seed=4)
     assert mine.draws == others.draws
-
-
-def test_ranks_share_their_mean_among_ties():
-    values = torch.tensor([[3.0, 1.0, 2.0, 1.0, 1.0, 3.0], [0.0, -1.0, 5.0, 5.0, 5.0, 5.0]])
-    expected = rankdata(values.numpy(), axis=1)
-    np.testing.assert_array_equal(ranks(values, torch.full((2,), 1e-6)), expected - expected.mean(1, keepdims=True))
-
-
-def test_values_closer_than_rounding_are_tied():
-    values = torch.tensor([[1.0, 1.0 + 1e-7, 2.0, 0.0]])
-    assert ranks(values, torch.tensor([1e-6])).tolist() == [[0, 0, 1.5, -1.5]]
 
 
 def test_exact_contributions_are_one_and_negated_ones_minus_one():

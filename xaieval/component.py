@@ -70,6 +70,7 @@ class Metric:
         needs: What must be there: `mask` (ground truth), `method` (it explains again).
         accepts: Units for which it is defined.
         reference: The paper: arXiv id or DOI.
+        syncs: Why the metric needs the host, where it does.
         exceptions: Laws that do not hold for it, each with the reason.
     """
 
@@ -79,6 +80,7 @@ class Metric:
     needs: ClassVar[tuple[str, ...]] = ()
     accepts: ClassVar[tuple[str, ...]] = UNITS
     reference: ClassVar[str]
+    syncs: ClassVar[str] = ""
     exceptions: ClassVar[dict[str, str]] = {}
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:

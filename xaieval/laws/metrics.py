@@ -38,7 +38,9 @@ PERMUTATIONS = 100
 def laws_of(metric: Metric) -> Iterator[Law]:
     """The laws that concern this metric, chosen by its attributes."""
     yield from (law_values, law_deterministic, law_batch_size, law_order, law_neighbors, law_attribution_kept)
-    yield from (law_untouched, law_absent, law_meta, law_no_waiting, law_counted, law_memory)
+    yield from (law_untouched, law_absent, law_counted, law_memory)
+    if not metric.syncs:
+        yield from (law_meta, law_no_waiting)
     yield from (law_undefined_maps, law_undefined_units)
     if "mask" in metric.needs:
         yield law_undefined_masks
