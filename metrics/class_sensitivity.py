@@ -24,8 +24,8 @@ class ClassSensitivity(Repeated):
 
     Lower is better: 1 for a map that does not depend on the class, also a constant one. Bounds: -1 to 1. On `f_c = w_c
     x` a gradient has the correlation of the two rows of weights. Cost: one explanation, and one forward for all
-    methods. Needs: method. Undefined for a zero map, where one of the two maps alone is constant, where there is one
-    class, and `skipped: cost` over the budget.
+    methods. Needs: method. Undefined for a zero map, where one of the two maps alone is constant (`value not finite`),
+    as a rectified map of an unlikely class may be, where there is one class, and `skipped: cost` over the budget.
 
     Differs from the paper: an explained class that is neither the most nor the least likely stays the first of the
     pair; scores that differ by less than 1e-6 of the largest are tied. MindSpore XAI reports the negated and rescaled

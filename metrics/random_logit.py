@@ -27,8 +27,8 @@ class RandomLogit(Repeated):
 
     Lower is better: 1 for a map that does not depend on the class, also a constant one. Bounds: -1 to 1. On `f_c = w_c
     x` the Spearman value of a gradient is the rank correlation of the two rows of weights. Cost: one explanation.
-    Needs: method. Undefined for a zero map, where one of the two maps alone is constant, where there is one class, and
-    `skipped: cost` over the budget.
+    Needs: method. Undefined for a zero map, where one of the two maps alone is constant (`value not finite`), as a
+    rectified map of an unlikely class may be, where there is one class, and `skipped: cost` over the budget.
 
     Differs from the paper: maps are signed. Quantus draws the class from a number of classes that must be given to it,
     1000 by default, whatever the model has.
