@@ -1,13 +1,14 @@
-"""The catalog of methods: what it measures on methods with known answers, what it reads in a docstring, the page."""
+"""The catalogs: what they measure where the answer is known, what they read in docstrings, the pages."""
 
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
 
-from xaieval import catalog, verbs
+from xaieval import catalog, metric_catalog, verbs
 from xaieval.attributions.edge_detector import EdgeDetector
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
@@ -19,24 +20,40 @@ from xaieval.attributions.rise import RISE
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.catalog import Watch, default_layers, evaluations, meanings, said, title
-from xaieval.component import Method
+from xaieval.component import Method, Metric
 from xaieval.config import ConfigError, default, names
+from xaieval.metric_catalog import CATEGORIES, entry
+from xaieval.metrics.class_sensitivity import ClassSensitivity
+from xaieval.metrics.completeness_gap import CompletenessGap
+from xaieval.metrics.deletion import Deletion
+from xaieval.metrics.infidelity import Infidelity
+from xaieval.metrics.irof import IROF
+from xaieval.metrics.max_sensitivity import MaxSensitivity
+from xaieval.metrics.pointing_game import PointingGame
+from xaieval.metrics.sparseness import Sparseness
 
 ROOT = Path(__file__).parents[1]
 
 
+PAGES = {"method": catalog, "metric": metric_catalog}
+
+
 @pytest.mark.slow
-def test_the_page_is_current():
-    made, kept = catalog.catalog(), (ROOT / catalog.PATH).read_text(encoding="utf-8")
+@pytest.mark.parametrize("group", PAGES)
+def test_the_page_is_current(group):
+    page = PAGES[group]
+    made, kept = page.catalog(), (ROOT / page.PATH).read_text(encoding="utf-8")
     assert made == kept, (
-        f"{catalog.PATH} is not what the methods say now: write it with `xaieval catalog {catalog.PATH}`"
+        f"{page.PATH} is not what the {group}s say now: write it with `xaieval catalog {group} {page.PATH}`"
     )
 
 
-def test_the_page_has_every_method():
-    page = (ROOT / catalog.PATH).read_text(encoding="utf-8")
-    missing = [name for name in names("method") if f"\n## {name}\n" not in page and f"| `{name}` |" not in page]
-    assert missing == [], f"write {catalog.PATH} with `xaieval catalog {catalog.PATH}`"
+@pytest.mark.parametrize("group", PAGES)
+def test_the_page_has_every_component(group):
+    path = PAGES[group].PATH
+    page = (ROOT / path).read_text(encoding="utf-8")
+    missing = [name for name in names(group) if f"\n## {name}\n" not in page and f"| `{name}` |" not in page]
+    assert missing == [], f"write {path} with `xaieval catalog {group} {path}`"
 
 
 # -- what is measured --
@@ -186,14 +203,134 @@ def test_presets_say_what_they_set():
 
 
 def test_a_bar_in_a_cell_ends_no_cell():
-    assert catalog._table(("a", "b"), [("|x|", "y")]).splitlines() == ["| a | b |", "| --- | --- |", r"| \|x\| | y |"]
+    assert catalog.table(("a", "b"), [("|x|", "y")]).splitlines() == ["| a | b |", "| --- | --- |", r"| \|x\| | y |"]
 
 
-def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(catalog, "catalog", lambda: "# \N{GREEK SMALL LETTER SIGMA}\n")
-    verbs.run_verb("catalog", [str(tmp_path / "page.md")])
+@pytest.mark.parametrize("group", PAGES)
+def test_the_command_writes_the_page(group, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(PAGES[group], "catalog", lambda: "# \N{GREEK SMALL LETTER SIGMA}\n")
+    verbs.run_verb("catalog", [group, str(tmp_path / "page.md")])
     assert (tmp_path / "page.md").read_bytes() == "# \N{GREEK SMALL LETTER SIGMA}\n".encode()
-    verbs.run_verb("catalog", [])
+    verbs.run_verb("catalog", [group])
     assert capsys.readouterr().out == "# \N{GREEK SMALL LETTER SIGMA}\n"
-    with pytest.raises(ConfigError, match=r"catalog writes one file, as in .* got \['a', 'b'\]"):
-        verbs.run_verb("catalog", ["a", "b"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["docs/methods.md"], ["metric", "a", "b"]])
+def test_the_command_takes_a_group_and_a_file(arguments):
+    with pytest.raises(ConfigError) as raised:
+        verbs.run_verb("catalog", arguments)
+    assert str(raised.value) == (
+        "catalog takes `method` or `metric` and one file to write, as in `xaieval catalog method docs/methods.md`, "
+        f"got {arguments}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("pointing_game_small", "pointing_game with largest_object=0.25"),
+        ("linear_approximation", "normgrad with extraction='scaling', aggregation='sum'"),
+    ],
+)
+def test_a_preset_is_listed_with_what_it_changes(name, line, capsys):
+    verbs.run_verb("list", ["metric" if name in names("metric") else "method"])
+    (found,) = (one for one in capsys.readouterr().out.splitlines() if one.split()[0] == name)
+    assert found.endswith(f"  {line}")
+
+
+# -- metrics --
+
+
+@pytest.mark.parametrize(
+    ("metric", "cost", "shared"),
+    [
+        (Sparseness(), (0, 0), (0, 0)),
+        (Deletion(steps=5), (6, 0), (2, 0)),  # the input and what is left of it at the end
+        (Infidelity(samples=7), (8, 0), (8, 0)),
+        (MaxSensitivity(copies=3), (3, 3), (0, 0)),
+        (ClassSensitivity(), (2, 1), (1, 0)),
+        (CompletenessGap(), (2, 0), (2, 0)),
+        (IROF(segments="slic", grid=2), (5, 0), (2, 0)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Metric) else None,
+)
+def test_evaluations_of_a_metric_and_those_a_second_method_shares(metric, cost, shared):
+    found = entry("name", metric)
+    assert (found.cost[:2], found.shared[:2]) == (cost, shared)
+
+
+def test_reasons_are_those_beyond_what_holds_for_all():
+    assert entry("name", Sparseness()).reasons == ()
+    found = entry("name", PointingGame(largest_object=0.25)).reasons
+    assert found == (
+        "empty mask", "mask covers everything", "chance above 0.75", "object above 0.25 of the features"
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told(Metric):
+    """A formula.
+
+        value = 1
+
+    And more.
+
+    Higher is better: 1 for
+    all. Bounds: 0 to 1; below .1 never. Chance: 0. Cost: none. Accepts all. Needs: mask. Undefined where
+    it is not. Blind.
+
+    Simple.
+
+    Differs from the paper (section 3): in
+    nothing.
+
+    Attributes:
+        seed: Of the draws.
+
+    Raises:
+        ValueError: Never.
+    """
+
+    seed: int = 0
+
+
+def test_a_metrics_docstring_is_read_by_its_sentences():
+    words = metric_catalog.said(Told())
+    assert words.pop("Attributes").strip() == "seed: Of the draws."
+    assert words == {
+        "Formula": "A formula.\n\n    value = 1\n\nAnd more.",
+        "Direction": "Higher is better: 1 for all.",
+        "Bounds": "0 to 1; below .1 never.",
+        "Chance": "0.",
+        "Cost": "none.",
+        "Accepts": "all.",
+        "Needs": "mask.",
+        "Undefined": "where it is not.",
+        "Differs": " (section 3): in nothing.",
+        "Notes": "Blind. Simple.",
+    }
+
+
+@pytest.mark.parametrize("name", names("metric"))
+def test_every_metrics_docstring_has_the_parts_and_agrees_with_the_class(name):
+    metric = default("metric", name)
+    words, title_ = metric_catalog.said(metric), type(metric).__name__
+    wanted = {"Formula", "Direction", "Bounds", "Cost", "Differs"}
+    assert wanted <= {key for key, text in words.items() if text}, f"{title_}'s docstring lacks one of {wanted}"
+    assert words["Direction"].startswith("Higher" if metric.higher_is_better else "Lower"), title_
+    assert (words.get("Needs", ".") != ".") == bool(metric.needs), title_
+    assert metric.category in CATEGORIES
+    known = set(meanings(words["Attributes"]))
+    names_ = {field.name for field in fields(metric)}
+    assert known == names_, f"{title_}'s docstring and fields differ in {known ^ names_}"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0, 1, "0 to 1"), (-1, inf, "at least -1"), (-inf, 1, "at most 1"), (-inf, inf, "none")],
+)
+def test_bounds_in_words(low, high, text):
+    class Bounded(Metric):
+        bounds = (low, high)
+
+    assert metric_catalog._bounds(Bounded()) == text

@@ -1,7 +1,8 @@
 """The catalog of methods: what each says of itself, and what is measured by watching it work.
 
-`xaieval catalog docs/methods.md` writes it. Formula, cost and differences come from the docstrings, parameters from the
-classes; evaluations, what is read of the model, and sign and class are measured.
+`xaieval catalog method docs/methods.md` writes it. Formula, cost and differences come from the docstrings, parameters
+from the classes; evaluations, what is read of the model, and sign and class are measured. What the catalog of metrics
+needs as well stands here: reading docstrings, presets, and Markdown.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
-from xaieval.component import Method, component_json
+from xaieval.component import Method, Metric, component_json
 from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.common import difference
@@ -79,16 +80,23 @@ def evaluations(method: Method) -> Cost:
 
     A method that needs the host cannot run without values: it is counted on a tiny network.
     """
-    if method.syncs:
+    explicand = photo(bool(method.syncs))
+    method(explicand)
+    return explicand.cost
+
+
+def photo(values: bool) -> Explicand:
+    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on ResNet-18."""
+    if values:
         classifier, inputs = Classifier(seeded(Tiny), batch_size=64), images(1, SIDE)
     else:
         from torchvision.models import resnet18
 
         with torch.device("meta"):
             classifier, inputs = Classifier(resnet18(), device="meta", batch_size=64), torch.empty(1, 3, SIDE, SIDE)
-    explicand = classifier.explicand(inputs, 0, names(1))
-    method(explicand)
-    return explicand.cost
+    mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool, device=inputs.device)
+    mask[:, : SIDE // 2, : SIDE // 2] = True
+    return classifier.explicand(inputs, 0, names(1), mask=mask)
 
 
 class Tiny(nn.Sequential):
@@ -192,11 +200,11 @@ def said(method: Method) -> dict[str, str]:
     start = rf"(?:^|(?<=\.)\s)({'|'.join(LABELS)}):\s"
     formula, *pieces = re.split(start, text, flags=re.MULTILINE)
     found = dict(zip(pieces[::2], pieces[1::2], strict=True))
-    prose = {label: _line(found[label]) for label in LABELS[:3] if label in found}
+    prose = {label: line(found[label]) for label in LABELS[:3] if label in found}
     return {"Formula": formula.strip(), **prose, "Attributes": found.get("Attributes", "")}
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """The first paragraph on one line."""
     return " ".join(text.split("\n\n")[0].split())
 
@@ -207,16 +215,20 @@ def meanings(attributes: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in zip(pieces[::2], pieces[1::2], strict=True)}
 
 
-def title(method: Method) -> str:
-    """The first line of the method's file, and what is not as in the class where the YAML is a preset."""
-    text = _line(sys.modules[type(method).__module__].__doc__ or "")
-    fields: Any = dataclasses.fields(method)  # type: ignore[arg-type] # every method is a dataclass
-    preset = [
-        f"`{field.name}={getattr(method, field.name)!r}`"
-        for field in fields
-        if field.default is not dataclasses.MISSING and getattr(method, field.name) != field.default
+def title(component: Method | Metric) -> str:
+    """The first line of the component's file, and what is not as in the class where the YAML is a preset."""
+    text = line(sys.modules[type(component).__module__].__doc__ or "")
+    preset = ", ".join(f"`{option}`" for option in changed_options(component))
+    return f"{text} With {preset}." if preset else text
+
+
+def changed_options(component: Any) -> list[str]:
+    """The options of a component that are not the defaults of its class, each as `name=value`."""
+    return [
+        f"{field.name}={getattr(component, field.name)!r}"
+        for field in dataclasses.fields(component)
+        if field.default is not dataclasses.MISSING and getattr(component, field.name) != field.default
     ]
-    return f"{text} With {', '.join(preset)}." if preset else text
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -224,7 +236,7 @@ def title(method: Method) -> str:
 INTRODUCTION = f"""\
 # Attribution methods
 
-<!-- Made by `xaieval catalog {PATH}` from the classes and their YAML. -->
+<!-- Made by `xaieval catalog method {PATH}` from the classes and their YAML. -->
 
 What can be chosen as `method=NAME`, with the defaults of `conf/method/NAME.yaml`. All of them explain images, the one
 modality there is so far.
@@ -251,7 +263,7 @@ nothing."""
 def _overview(entries: Sequence[Entry]) -> str:
     counts, claims = ("forwards", "backwards"), ("complete", "signed", "class")
     head = ("method", "what it is", "source", "units", "reads", *counts, *claims)
-    return _table(head, [_summary(one) for one in entries])
+    return table(head, [_summary(one) for one in entries])
 
 
 def _summary(one: Entry) -> list[str]:
@@ -259,15 +271,15 @@ def _summary(one: Entry) -> list[str]:
     counts = [f"{count:,.0f}{mark}" for count in one.cost[:2]]
     claims = [_yes(claim) for claim in (method.complete, one.signed, one.classes)]
     link = f"[{one.name}](#{one.name})"
-    return [link, title(method), _source(method), method.units, ", ".join(one.reads), *counts, *claims]
+    return [link, title(method), source(method), method.units, ", ".join(one.reads), *counts, *claims]
 
 
 def _sentinels(entries: Sequence[Entry]) -> str:
     rows = [
-        [f"`{one.name}`", _line(said(one.method)["Formula"]), _source(one.method), ", ".join(_parameters(one.method))]
+        [f"`{one.name}`", line(said(one.method)["Formula"]), source(one.method), ", ".join(_parameters(one.method))]
         for one in entries
     ]
-    return _table(("sentinel", "what it is", "source", "parameters"), rows)
+    return table(("sentinel", "what it is", "source", "parameters"), rows)
 
 
 def _parameters(method: Method) -> Iterator[str]:
@@ -277,20 +289,18 @@ def _parameters(method: Method) -> Iterator[str]:
 
 def _section(one: Entry) -> str:
     method, words = one.method, said(one.method)
-    stem = type(method).__module__.rpartition(".")[2]
-    kind = f"[`{type(method).__module__}.{type(method).__name__}`](../attributions/{stem}.py)"
     lines = [
         f"- **Units**: {words.get('Units', method.units)}",
         f"- **Cost**: {words.get('Cost', 'not said.')} Measured: {_counted(one)}.",
         f"- **Reads**: {', '.join(one.reads)}. **Modality**: {Classifier(nn.Identity()).modality.name}.",
         f"- **Claims**: {_claims(one)}.",
         f"- **Differs from the paper**: {words.get('Differs from the paper', 'nothing is named.')}",
-        *(f"- **Law `{law}`** does not hold: {reason}." for law, reason in method.exceptions.items()),
+        *exceptions(method),
     ]
     if method.syncs:
         lines.append(f"- **Waits for the host**: {method.syncs}.")
-    parts = [f"## {one.name}", f"{title(method)} {kind}, {_source(method)}", words["Formula"], "\n".join(lines)]
-    return "\n\n".join([*parts, *_parameter_table(method, meanings(words["Attributes"]))])
+    parts = [f"## {one.name}", heading(method), words["Formula"], "\n".join(lines)]
+    return "\n\n".join([*parts, *parameter_table(method, meanings(words["Attributes"]))])
 
 
 def _counted(one: Entry) -> str:
@@ -306,13 +316,13 @@ def _claims(one: Entry) -> str:
     return f"{complete}, {signed}, {'depends' if one.classes else 'does not depend'} on the class"
 
 
-def _parameter_table(method: Any, meaning: Mapping[str, str]) -> list[str]:
+def parameter_table(component: Any, meaning: Mapping[str, str]) -> list[str]:
     """One table, or none where there are no parameters."""
     rows = [
-        [f"`{field.name}`", _default(getattr(method, field.name)), meaning.get(field.name, "")]
-        for field in dataclasses.fields(method)
+        [f"`{field.name}`", _default(getattr(component, field.name)), meaning.get(field.name, "")]
+        for field in dataclasses.fields(component)
     ]
-    return [_table(("parameter", "default", "meaning"), rows)] if rows else []
+    return [table(("parameter", "default", "meaning"), rows)] if rows else []
 
 
 def _default(value: Any) -> str:
@@ -321,9 +331,27 @@ def _default(value: Any) -> str:
     return f"`{list(value)}`" if isinstance(value, tuple) else f"`{value!r}`"
 
 
-def _source(method: Method) -> str:
+def heading(component: Method | Metric) -> str:
+    """What it is, its class as a link to the file, and its paper."""
+    kind = type(component)
+    _, group, stem = kind.__module__.split(".")
+    return f"{title(component)} [`{kind.__module__}.{kind.__name__}`](../{group}/{stem}.py), {source(component)}"
+
+
+def exceptions(component: Method | Metric) -> list[str]:
+    """A line for each reason why laws do not hold."""
+    laws: dict[str, list[str]] = {}
+    for law, reason in component.exceptions.items():
+        laws.setdefault(reason, []).append(f"`{law}`")
+    return [
+        f"- **Law{'s' * (len(found) > 1)} {', '.join(found)}** do{'es' * (len(found) == 1)} not hold: {reason}."
+        for reason, found in laws.items()
+    ]
+
+
+def source(component: Method | Metric) -> str:
     """The paper as a link."""
-    reference = method.reference
+    reference = component.reference
     if reference.startswith("arXiv:"):
         return f"[{reference}](https://arxiv.org/abs/{reference.removeprefix('arXiv:')})"
     return f"[{reference}](https://doi.org/{reference.removeprefix('doi:')})" if "10." in reference else reference
@@ -333,7 +361,7 @@ def _yes(claim: bool) -> str:
     return "yes" if claim else "-"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; a bar inside a cell would end it."""
     lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -68,7 +69,18 @@ def _about(group: str, name: str) -> str:
         return comments[0] if comments else ""
     node: Any = OmegaConf.to_container(OmegaConf.create(text))
     target = located(str(node[name]["_target_"]), name)
-    return f"{_kind(group, name)}{_sentence(target.__doc__ or '')}"
+    return f"{_kind(group, name)}{_preset(group, name) or _sentence(target.__doc__ or '')}"
+
+
+def _preset(group: str, name: str) -> str:
+    """What a preset changes: a YAML of another name than the file of its class; empty where it is none."""
+    if group not in ("method", "metric"):
+        return ""
+    from xaieval.catalog import changed_options
+
+    component = default(group, name)
+    stem = type(component).__module__.rpartition(".")[2]
+    return "" if stem == name else f"{stem} with {', '.join(changed_options(component))}"
 
 
 def _kind(group: str, name: str) -> str:
@@ -77,7 +89,7 @@ def _kind(group: str, name: str) -> str:
         return f"{'sentinel' if method.sentinel else method.units:12}  "
     if group == "metric":
         metric = default("metric", name)
-        return f"{'↑' if metric.higher_is_better else '↓'} {metric.category:12}  "
+        return f"{'↑' if metric.higher_is_better else '↓'} {metric.category:13}  "
     return ""
 
 
@@ -120,19 +132,22 @@ def _named(name: str) -> Any:
 
 
 def catalog(arguments: Sequence[str]) -> None:
-    """`catalog [PATH]`: all methods with formula, cost and claims as Markdown, to a file or the screen.
+    """`catalog method|metric [PATH]`: all methods or metrics with formula, cost and claims, to a file or the screen.
 
     Raises:
-        ConfigError: More than one path.
+        ConfigError: Neither of the two, or more than one path.
     """
+    if not arguments or arguments[0] not in ("method", "metric") or len(arguments) > 2:
+        raise ConfigError(
+            "catalog takes `method` or `metric` and one file to write, as in `xaieval catalog method docs/methods.md`, "
+            f"got {list(arguments)}"
+        )
+    module = "xaieval.catalog" if arguments[0] == "method" else "xaieval.metric_catalog"
+    page = importlib.import_module(module).catalog()
     if len(arguments) > 1:
-        raise ConfigError(f"catalog writes one file, as in `xaieval catalog docs/methods.md`, got {list(arguments)}")
-    from xaieval.catalog import catalog as made
-
-    if arguments:
-        Path(arguments[0]).write_text(made(), encoding="utf-8")
+        Path(arguments[1]).write_text(page, encoding="utf-8")
     else:
-        sys.stdout.write(made())
+        sys.stdout.write(page)
 
 
 def layers(arguments: Sequence[str]) -> None:
