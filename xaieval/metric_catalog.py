@@ -203,7 +203,8 @@ def _counted(one: Entry) -> str:
     if not any(one.cost[:2]):
         return "none"
     where = "a tiny network" if one.metric.syncs else "ResNet-18"
-    return f"{_evaluations(one.cost)} at {SIDE} x {SIDE} pixels on {where}, of them shared {_evaluations(one.shared)}"
+    shared = _evaluations(one.shared)
+    return f"{_evaluations(one.cost)} at {SIDE} x {SIDE} pixels on {where}; a second method shares {shared}"
 
 
 def _evaluations(cost: Cost) -> str:
