@@ -43,7 +43,8 @@ class ClassSensitivity(Repeated):
 
     def compared(self, explicand: Explicand, attribution: Tensor, method: Method) -> Tensor:
         """The correlation `(N,)`."""
-        opposite = explicand.kept("class sensitivity", lambda: explicand.retargeted(_opposite(explicand)))
+        classes = _opposite(explicand)
+        opposite = explicand.kept("class sensitivity", lambda: explicand.retargeted(classes))
         return similarity(explicand, "spearman", attribution, method(opposite))
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ NETWORKS = {
 NO_PLACES = "no layer with a spatial output .* behind its tokens"
 NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
 REFUSED = {
+    ("causal_path", "vit_tiny"): "has no layer that takes and gives activations",
     **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
     **{
         (name, "vit_tiny"): NO_PLACES
