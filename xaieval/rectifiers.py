@@ -66,13 +66,15 @@ class _Rectify(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, low: float, high: float, guided: bool) -> Tensor:
-        if guided:
-            ctx.save_for_backward((inputs > low) & (inputs < high))
-        return inputs.clamp(low, high)
+        result = inputs.clamp(low, high)
+        if guided:  # where the result lies between the limits the input did
+            ctx.save_for_backward(result)
+            ctx.limits = (low, high)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         positive = gradients[0].clamp(min=0)
-        for passed in ctx.saved_tensors:
-            positive = positive.masked_fill(~passed, 0)
+        for result in ctx.saved_tensors:
+            positive = torch.ops.aten.hardtanh_backward(positive, result, *ctx.limits)
         return positive, None, None, None
