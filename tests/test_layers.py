@@ -163,31 +163,6 @@ def test_watching_ends_with_the_block():
     assert not layer._forward_hooks
 
 
-def test_channels_scaled_by_one_are_the_model_and_by_zero_its_ablation():
-    module = seeded(lambda: Rectified("in place")).eval()
-    inputs = random(3, 3, 16, 16)
-    explicand = Classifier(module, batch_size=2).explicand(inputs, 1)
-    keep = torch.ones(3, 6)
-    keep[0, 2] = keep[1, :] = 0
-    found = [
-        batch.scores(batch.inputs, {"first": batch.of_rows(keep)}).logit for batch in explicand.batches(1, "scores")
-    ]
-    hidden = module.first(inputs) * keep[:, :, None, None]
-    expected = module.head(module.last(hidden.relu()).mean((2, 3)))[:, 1]
-    torch.testing.assert_close(torch.cat(found), expected)
-    assert explicand.cost.forwards == 1
-    assert not module.first._forward_hooks
-
-
-def test_factors_must_fit_the_layer():
-    explicand = Classifier(seeded(lambda: Rectified("module"))).explicand(random(2, 3, 16, 16), 1)
-    (batch,) = explicand.batches(1)
-    with pytest.raises(ValueError, match="layer 'first' gives \\(2, 6, 8, 8\\), expected \\(2, 5\\) samples"):
-        batch.scores(batch.inputs, {"first": torch.ones(2, 5)})
-    with pytest.raises(ValueError, match="no layer 'frist'; close names: first"):
-        batch.scores(batch.inputs, {"frist": torch.ones(2, 6)})
-
-
 def test_a_patch_embedding_is_no_default_layer():
     with torch.device("meta"):
         module = timm.create_model("vit_tiny_patch16_224", depth=1)

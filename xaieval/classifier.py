@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xaieval.batch_size import BatchSize
-from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_layer, scaling, steps_of, watch
+from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_layer, steps_of, watch
 from xaieval.modalities.images import Images
 from xaieval.module_call import ModuleCall, keepable, normal
 from xaieval.passages import Chain
@@ -170,23 +170,11 @@ class Classifier:
         """
         return self._call(inputs, self.precision == "bfloat16_all")
 
-    def scores(self, inputs: Tensor, target: Tensor, scaled: Mapping[str, Tensor] | None = None) -> Scores:
-        """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`.
-
-        Args:
-            inputs: `(N, C, *F)`.
-            target: The class explained for each, `(N,)`.
-            scaled: Factors `(N, K)` by which the channels of a layer's output are multiplied, by the layer's name.
-
-        Raises:
-            ValueError: A layer that the model does not have, or that has other channels.
-        """
-        scaled = scaled or {}
-        modules = {name: find_layer(self.module, name) for name in scaled}
+    def scores(self, inputs: Tensor, target: Tensor) -> Scores:
+        """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`."""
 
         def run(part: slice) -> Tensor:
-            factors = {name: values[part] for name, values in scaled.items()}
-            with torch.no_grad(), scaling(modules, factors):
+            with torch.no_grad():
                 logits = self._call(inputs[part], self.precision != "float32")
                 return Scores.read(logits, target[part]).values
 

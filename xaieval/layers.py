@@ -125,28 +125,6 @@ def kernel_of(name: str, layer: nn.Module, side: Sequence[int]) -> Kernel:
 
 
 @contextmanager
-def scaling(modules: Mapping[str, nn.Module], factors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Multiply the channels of these modules' outputs `(n, K, h, w)` by factors `(n, K)` during one call."""
-
-    def scale(name: str) -> Callable[..., Tensor]:
-        def hook(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
-            factor = factors[name]
-            if not isinstance(output, Tensor) or output.shape[:2] != factor.shape:
-                came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ValueError(f"layer {name!r} gives {came}, expected {tuple(factor.shape)} samples and channels")
-            return output * factor.view(*factor.shape, *[1] * (output.dim() - 2))
-
-        return hook
-
-    handles = [layer.register_forward_hook(scale(name)) for name, layer in modules.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
 def editing(modules: Mapping[str, nn.Module], edits: Mapping[str, Edit], arriving: bool = False) -> Iterator[set[str]]:
     """Put `edit(output)` in place of the outputs of these modules during one call, or of what they are given.
 
