@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -84,15 +84,10 @@ class Batch:
         """Uniform values in [0, 1), likewise."""
         return self._drawn(self.explicand.draws.uniform, purpose, seed, shape)
 
-    def scores(self, inputs: Tensor, scaled: Mapping[str, Tensor] | None = None) -> Scores:
-        """Scores `(n,)` of inputs `(n, C, *F)`, for the target of each pair's sample.
-
-        Args:
-            inputs: `(n, C, *F)`.
-            scaled: Factors `(n, K)` by which the channels of a layer's output are multiplied, by the layer's name.
-        """
+    def scores(self, inputs: Tensor) -> Scores:
+        """Scores `(n,)` of inputs `(n, C, *F)`, for the target of each pair's sample."""
         self.explicand.meter.spend(len(self))
-        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target), scaled)
+        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target))
 
     def gradients(self, inputs: Tensor, score: str = "logit") -> Tensor:
         """Gradients `(n, C, *F)` of the score at inputs `(n, C, *F)`."""
@@ -113,15 +108,13 @@ class Batch:
             parent.copy[sample] if common_draws else f"{parent.copy[sample]}.{variant}"
             for (sample, _), variant in zip(owners, variants, strict=True)
         ]
-        return type(parent)(
-            parent.classifier,
-            inputs,
-            self.of_rows(parent.target),
-            [parent.ids[sample] for sample, _ in owners],
+        return parent.like(
+            inputs=inputs,
+            target=self.of_rows(parent.target),
+            ids=[parent.ids[sample] for sample, _ in owners],
             mask=None if parent.mask is None else self.of_rows(parent.mask),
             present=None if parent.present is None else self.of_rows(parent.present),
             copy=copy,
-            meter=parent.meter,
         )
 
     def add(self, total: Tensor, values: Tensor) -> None:

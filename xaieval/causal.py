@@ -387,6 +387,4 @@ def _correct(explicand: Explicand) -> tuple[int, Explicand]:
             f"CausalGraph: the model classifies {len(rows)} of {explicand.count} images as class {classes[0]}, "
             f"expected at least {LEAST}: give more images of the class"
         )
-    chosen = [explicand.ids[row] for row in rows.tolist()]
-    inputs, target = explicand.inputs[rows], explicand.target[rows]
-    return classes[0], type(explicand)(explicand.classifier, inputs, target, chosen, meter=explicand.meter)
+    return classes[0], explicand.part(rows, rows.tolist())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -76,22 +76,28 @@ class Explicand(Inner):
         meter: Counts the evaluations spent; copies book to their parent's.
     """
 
-    # -- the samples with other weights or classes --
+    # -- others like it, which book their evaluations here --
+
+    def like(self, **changed: Any) -> Explicand:
+        """An explicand with the attributes of this one, but for those that are given."""
+        names = ("classifier", "inputs", "target", "ids", "mask", "present", "copy", "meter")
+        return type(self)(**{name: getattr(self, name) for name in names} | changed)
+
+    def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
+        """Some of the samples: `index` selects their tensors, on the device, and `rows` are the same on the host."""
+        return self.like(
+            inputs=self.inputs[index],
+            target=self.target[index],
+            ids=[self.ids[row] for row in rows],
+            mask=None if self.mask is None else self.mask[index],
+            present=None if self.present is None else self.present[index],
+            copy=[self.copy[row] for row in rows],
+        )
 
     def each(self) -> Iterator[Explicand]:
-        """The samples one by one; what they spend is booked here."""
+        """The samples one by one."""
         for row in range(self.count):
-            part = slice(row, row + 1)
-            yield type(self)(
-                self.classifier,
-                self.inputs[part],
-                self.target[part],
-                self.ids[part],
-                mask=None if self.mask is None else self.mask[part],
-                present=None if self.present is None else self.present[part],
-                copy=self.copy[part],
-                meter=self.meter,
-            )
+            yield self.part(slice(row, row + 1), [row])
 
     def weight_gradients(self) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy at every parameter of the model, by name; one forward and one backward."""
@@ -100,49 +106,22 @@ class Explicand(Inner):
         return self.classifier.weight_gradients(self.inputs, self.target)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Explicand:
-        """The same samples bound to the model with other values of some weights; evaluations are booked here."""
+        """The same samples bound to the model with other values of some weights."""
         self._check_weights()
-        return type(self)(
-            self.classifier.with_weights(weights),
-            self.inputs,
-            self.target,
-            self.ids,
-            mask=self.mask,
-            present=self.present,
-            copy=self.copy,
-            meter=self.meter,
-        )
+        return self.like(classifier=self.classifier.with_weights(weights))
 
     def retargeted(self, target: Tensor) -> Explicand:
-        """The same samples with other classes explained, `(N,)`; evaluations are booked here."""
+        """The same samples with other classes explained, `(N,)`."""
         self._check_weights()
-        return type(self)(
-            self.classifier,
-            self.inputs,
-            target,
-            self.ids,
-            mask=self.mask,
-            present=self.present,
-            copy=self.copy,
-            meter=self.meter,
-        )
+        return self.like(target=target)
 
     def shifted(self, constant: float) -> Explicand:
-        """The samples plus a constant, bound to the model that first takes it off again; evaluations are booked here.
+        """The samples plus a constant, bound to the model that first takes it off again.
 
         Every score is the same; what differs is where the inputs lie, and so how far from black.
         """
         self._check_weights()
-        return type(self)(
-            self.classifier.shifted(constant, self.inputs),
-            self.inputs + constant,
-            self.target,
-            self.ids,
-            mask=self.mask,
-            present=self.present,
-            copy=self.copy,
-            meter=self.meter,
-        )
+        return self.like(classifier=self.classifier.shifted(constant, self.inputs), inputs=self.inputs + constant)
 
     # -- variants --
 

@@ -57,7 +57,8 @@ class Inner(Bound):
             if set(layers) <= set(watched):
                 return watched
         default = bool(layers) and set(layers) <= self._looked_up
-        self._watched.append((self.layer("normgrad"), self.layer("grad_cam"), *layers) if default else tuple(layers))
+        together = (self.layer("normgrad"), self.layer("grad_cam"), *layers) if default else layers
+        self._watched.append(tuple(dict.fromkeys(together)))
         return self._watched[-1]
 
     def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
