@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from skimage.segmentation import slic
 from torch import Tensor
 
 
@@ -176,6 +175,8 @@ class Images:
 
 def _slic(photo: Any, count: int) -> Any:
     """SLIC of one photo `(H, W, C)`; asked for fewer superpixels until there are `count` at most."""
+    from skimage.segmentation import slic  # half a second, which only superpixels need
+
     asked = count
     while (labels := slic(photo, asked, compactness=30, sigma=3, start_label=0)).max() >= count and asked > 1:
         asked = min(asked - 1, asked * count // (int(labels.max()) + 1))
