@@ -49,10 +49,7 @@ class ClassSensitivity(Repeated):
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
-        reasons = super().undefined(explicand, attribution, units)
-        if explicand.classifier.classes == 1:
-            reasons["one class"] = torch.ones_like(explicand.target, dtype=torch.bool)
-        return reasons
+        return super().undefined(explicand, attribution, units) | self.one_class(explicand)
 
 
 def _opposite(explicand: Explicand) -> Tensor:

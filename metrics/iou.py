@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xaieval.localization import Localization
+from xaieval.localization import Localization, top_hits
 
 THRESHOLDS = ("area", "maximum", "mean")
 
@@ -66,10 +66,8 @@ class Iou(Localization):
         if self.threshold != "area":
             high = self._high(scores)
             return (high & region).sum(1) / (high | region).sum(1)
-        last = scores.sort(dim=1, descending=True).values.gather(1, (size[:, None] - 1).clamp(min=0))
-        above, tied = scores > last, scores == last
-        hits, places = (above & region).sum(1), size - above.sum(1)
-        return _mean_iou(tied.sum(1), (tied & region).sum(1), places, hits, 2 * size, region.shape[1])
+        hits, places, tied, inside = top_hits(scores, region, size[:, None])
+        return _mean_iou(tied, inside, places, hits, 2 * size, region.shape[1])
 
     def nothing(self, scores: Tensor) -> dict[str, Tensor]:
         """See the base class."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from xaieval.component import Method
+from xaieval.correlation import constant, rounding_of
 from xaieval.curve_area import CurveMetric
 from xaieval.explicand import Explicand
 
@@ -55,15 +56,11 @@ class Monotonicity(CurveMetric):
         curve = self.curve(explicand, attribution, "deletion")
         scores = curve.scores.of(self.output)
         taken = curve.fraction.diff(dim=1) > 0
-        kept = scores.diff(dim=1) <= _rounding(scores)[:, None]
+        kept = scores.diff(dim=1) <= rounding_of(scores)[:, None]
         return (kept & taken).sum(1) / taken.sum(1)
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
         scores = self.curve(explicand, attribution, "deletion").scores.of(self.output)
         reasons = super().undefined(explicand, attribution, units)
-        return reasons | {"constant curve": scores.amax(1) - scores.amin(1) <= _rounding(scores)}
-
-
-def _rounding(scores: Tensor) -> Tensor:
-    return 1e-6 * scores.abs().amax(1)
+        return reasons | {"constant curve": constant(scores, rounding_of(scores))}

@@ -7,15 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xaieval.component import Method, Metric
-from xaieval.correlation import constant, pearson, ranks, rounding_of
-from xaieval.explicand import Explicand
-from xaieval.perturbation import PatchMask
-from xaieval.removal import Removal
+from xaieval.correlation import pearson, ranks, rounding_of
+from xaieval.explicand import Response
+from xaieval.response_correlation import ResponseCorrelation
 
 
 @dataclass(frozen=True)
-class MuFidelity(Metric):
+class MuFidelity(ResponseCorrelation):
     """Rank correlation of predicted and real changes under removed patches (Bhatt 2020, arXiv 2005.00631, mu_F).
 
     Spearman's rho. With D = f(x) - f(x~) and P what the attribution predicts for it (`sum (x - x~) g` for a
@@ -37,38 +35,11 @@ class MuFidelity(Metric):
         seed: Seed of the draws.
 
     Raises:
-        ValueError: Fewer than two samples.
+        ValueError: Fewer than two samples, or a fraction outside (0, 1).
     """
 
-    higher_is_better: ClassVar[bool] = True
-    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    category: ClassVar[str] = "faithfulness"
     reference: ClassVar[str] = "arXiv:2005.00631"
-    samples: int = 200
-    grid: int = 14
-    fraction: float = 0.2
-    removal: str | Removal = "zero"
-    seed: int = 0
 
-    def __post_init__(self) -> None:
-        """Check the options."""
-        if self.samples < 2:
-            raise ValueError(f"MuFidelity: a correlation needs at least 2 samples, got {self.samples}")
-
-    @property
-    def draws(self) -> PatchMask:
-        """The perturbation with its parameters, the key of the response."""
-        return PatchMask(self.samples, self.seed, self.grid, self.fraction, self.removal)
-
-    def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
-        """The correlation `(N,)`."""
-        response, predicted = explicand.response(self.draws), explicand.predicted(self.draws, attribution, units)
+    def correlated(self, response: Response, predicted: Tensor) -> Tensor:
+        """Pearson's correlation of the ranks."""
         return pearson(ranks(response.change, response.rounding), ranks(predicted, rounding_of(predicted)))
-
-    def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
-        """See the base class."""
-        response, predicted = explicand.response(self.draws), explicand.predicted(self.draws, attribution, units)
-        return super().undefined(explicand, attribution, units) | {
-            "constant response": constant(response.change, response.rounding),
-            "constant prediction": constant(predicted, rounding_of(predicted)),
-        }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from xaieval.component import Method
@@ -61,10 +60,7 @@ class RandomLogit(Repeated):
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
-        reasons = super().undefined(explicand, attribution, units)
-        if explicand.classifier.classes == 1:
-            reasons["one class"] = torch.ones_like(explicand.target, dtype=torch.bool)
-        return reasons
+        return super().undefined(explicand, attribution, units) | self.one_class(explicand)
 
     def _other(self, explicand: Explicand) -> Tensor:
         """A class `(N,)` other than the one explained."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xaieval.correlation import mean_ranks
 from xaieval.localization import Localization
 
 
@@ -36,10 +37,8 @@ class RocAuc(Localization):
 
     def found(self, scores: Tensor, region: Tensor) -> Tensor:
         """The area, in float64 inside: sums of ranks leave float32."""
-        ordered, scores = scores.sort(dim=1).values, scores.contiguous()
-        below, up_to = (torch.searchsorted(ordered, scores, right=right) for right in (False, True))
         absent = (scores == -torch.inf).sum(1, keepdim=True)  # they come first
-        rank = (below + up_to + 1).double() / 2 - absent
+        rank = mean_ranks(scores) + 1 - absent
         inside = region.sum(1).double()
         outside = scores.shape[1] - absent[:, 0] - inside
         wins = (rank * region).sum(1) - inside * (inside + 1) / 2

@@ -22,8 +22,12 @@ def pearson(first: Tensor, second: Tensor, where: Tensor | None = None) -> Tenso
 
 def ranks(values: Tensor, rounding: Tensor) -> Tensor:
     """Ranks `(N, S)` from 0; values within an interval `rounding` `(N,)` share their mean rank."""
-    values = (values / rounding[:, None]).round()
-    ordered = values.sort(dim=1).values
+    return mean_ranks((values / rounding[:, None]).round())
+
+
+def mean_ranks(values: Tensor) -> Tensor:
+    """Ranks `(N, S)` from 0; equal values share their mean rank."""
+    ordered, values = values.sort(dim=1).values, values.contiguous()
     below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
     return (below + upto - 1).double() / 2
 

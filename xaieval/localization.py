@@ -128,7 +128,16 @@ def positive_share(scores: Tensor, region: Tensor) -> Tensor:
 
 def top_share(scores: Tensor, region: Tensor, size: Tensor) -> Tensor:
     """Share of the top `size` `(N, 1)` of the scores `(N, d)` inside the region, its mean over all breaks of ties."""
+    hits, places, tied, inside = top_hits(scores, region, size)
+    return (hits + places * (inside / tied)) / size[:, 0]
+
+
+def top_hits(scores: Tensor, region: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How the top `size` `(N, 1)` of the scores `(N, d)` lie to the region, four numbers `(N,)`.
+
+    Those above the last place that lie inside; the places left for the scores that tie there; how many tie; and how
+    many of these lie inside.
+    """
     last = scores.sort(dim=1, descending=True).values.gather(1, (size - 1).clamp(min=0))
     above, tied = scores > last, scores == last
-    inside, places = (above & region).sum(1), size[:, 0] - above.sum(1)
-    return (inside + places * ((tied & region).sum(1) / tied.sum(1))) / size[:, 0]
+    return (above & region).sum(1), size[:, 0] - above.sum(1), tied.sum(1), (tied & region).sum(1)

@@ -41,6 +41,12 @@ class Repeated(Metric):
             reasons["skipped: cost"] = torch.ones_like(explicand.target, dtype=torch.bool)
         return reasons
 
+    def one_class(self, explicand: Explicand) -> dict[str, Tensor]:
+        """The reason why a comparison of classes is undefined for a model that has one."""
+        if explicand.classifier.classes != 1:
+            return {}
+        return {"one class": torch.ones_like(explicand.target, dtype=torch.bool)}
+
     def too_costly(self, explicand: Explicand, attribution: Tensor) -> bool:
         """Whether an explanation costs more than the budget."""
         evaluations = explicand.evaluations_of(attribution)

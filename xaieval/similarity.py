@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
+from xaieval.correlation import constant, mean_ranks, pearson
 from xaieval.explicand import Explicand
 
 SIMILARITIES = ("spearman", "ssim")
@@ -42,14 +42,16 @@ def similarity(explicand: Explicand, name: str, first: Tensor, second: Tensor, a
         values = spearman(one, two, present)
     else:  # of negative means the product is positive, so signed maps are shifted
         values = ssim(*((one, two) if absolute else ((1 + one) / 2, (1 + two) / 2)), present)
-    flat, other = _constant(one, present), _constant(two, present)
+    exactly = torch.zeros_like(values)
+    flat, other = (constant(features.flatten(1), exactly, present.flatten(1)) for features in (one, two))
     return values.masked_fill(flat ^ other, torch.nan).masked_fill(flat & other, 1.0).float()
 
 
 def spearman(first: Tensor, second: Tensor, present: Tensor) -> Tensor:
     """Rank correlation `(N,)` of features `(N, *F)` over those present; ties share their mean rank."""
-    one, two = (_ranks(features.flatten(1), present.flatten(1)) for features in (first, second))
-    return functional.cosine_similarity(one, two, eps=0)
+    there = present.flatten(1)
+    one, two = (mean_ranks(features.flatten(1).masked_fill(~there, torch.inf)) for features in (first, second))
+    return pearson(one, two, there)
 
 
 def ssim(first: Tensor, second: Tensor, present: Tensor) -> Tensor:
@@ -83,23 +85,6 @@ def _rounded(features: Tensor) -> Tensor:
     """Features as parts of the largest absolute value, to 1e-6 of it: what is less is rounding, and a tie."""
     largest = features.abs().flatten(1).amax(1).view(-1, *(1,) * (features.dim() - 1))
     return (features / largest.masked_fill(largest == 0, 1) * 1e6).round() / 1e6
-
-
-def _constant(features: Tensor, present: Tensor) -> Tensor:
-    """Whether all present features are alike, `(N,)`."""
-    low = features.masked_fill(~present, torch.inf).flatten(1).amin(1)
-    high = features.masked_fill(~present, -torch.inf).flatten(1).amax(1)
-    constant: Tensor = high == low
-    return constant
-
-
-def _ranks(values: Tensor, present: Tensor) -> Tensor:
-    """Ranks `(N, P)` among the present values minus their mean, 0 for absent ones."""
-    values = values.masked_fill(~present, torch.inf)
-    ordered = values.sort(dim=1).values
-    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    ranks = (below + upto - present.sum(1, keepdim=True)).double() / 2
-    return ranks.masked_fill(~present, 0)
 
 
 def _sums(values: Tensor, size: int) -> Tensor:
