@@ -14,7 +14,7 @@ from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.component import Method, Metric
-from xaieval.laws import LawBroken, check, composed, laws_of, methods, metrics, name_of, report, verify
+from xaieval.laws import LawBroken, categories, check, composed, laws_of, methods, metrics, name_of, report, verify
 from xaieval.laws.components import FAIR, SMALL, compose, depth, limited, reseeded
 from xaieval.laws.guards import Planes, no_waiting, untouched
 from xaieval.metrics.deletion import Deletion
@@ -360,7 +360,12 @@ def test_law_of_metrics_is_broken(law, metric):
 
 
 def test_every_law_is_broken_by_something():
-    known = {name_of(law) for module in (methods, metrics) for name, law in vars(module).items() if name[:4] == "law_"}
+    known = {
+        name_of(law)
+        for module in (methods, metrics, categories)
+        for name, law in vars(module).items()
+        if name[:4] == "law_"
+    }
     tested = {case.values[0] for case in BROKEN_CASES} | {law for law, _ in BROKEN_METRICS}
     assert known <= tested
 
