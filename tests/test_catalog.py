@@ -20,9 +20,10 @@ from xaieval.attributions.rise import RISE
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.catalog import Watch, default_layers, evaluations, meanings, said, title
+from xaieval.comparison import CATEGORIES
 from xaieval.component import Method, Metric
 from xaieval.config import ConfigError, default, names
-from xaieval.metric_catalog import CATEGORIES, entry
+from xaieval.metric_catalog import entry
 from xaieval.metrics.class_sensitivity import ClassSensitivity
 from xaieval.metrics.completeness_gap import CompletenessGap
 from xaieval.metrics.deletion import Deletion

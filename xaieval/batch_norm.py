@@ -20,6 +20,8 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from xaieval.graph import graph_of
+
 
 class Normalization(NamedTuple):
     """The arguments of `torch.nn.functional.batch_norm`."""
@@ -115,8 +117,9 @@ class Observed(TorchFunctionMode):
     def folds(self, logits: Tensor) -> dict[int, Fold]:
         """The safe pairs by the identity of the convolution's weight, after the call that gave these logits."""
         users: dict[Any, list[Any]] = {}
-        for user, node in _edges(logits.grad_fn):
-            users.setdefault(node, []).append(user)
+        for user, used in graph_of(logits.grad_fn).items():
+            for node in used:
+                users.setdefault(node, []).append(user)
         return {
             id(weight): Fold.of(weight, bias, call)
             for weight, bias, call, convolution, normalization in self._pairs
@@ -191,19 +194,6 @@ def hooked(module: nn.Module) -> bool:
 def _positional(args: Any, kwargs: Any) -> bool:
     """Whether a convolution is called as `nn.Conv2d` does it: input, weight, bias and options in their order."""
     return len(args) >= 3 and not kwargs
-
-
-def _edges(root: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (user, used) pair of nodes in a graph of gradients."""
-    seen, todo = {root}, [root]
-    while todo:
-        user = todo.pop()
-        for node, _ in user.next_functions if user is not None else ():
-            if node is not None:
-                yield user, node
-                if node not in seen:
-                    seen.add(node)
-                    todo.append(node)
 
 
 def _flat(args: Any, kwargs: Any) -> Iterator[Any]:

@@ -304,10 +304,14 @@ def _section(one: Entry) -> str:
 
 
 def _counted(one: Entry) -> str:
-    parts = zip(one.cost[:2], ("forward", "backward"), strict=True)
-    counts = [f"{count:,.0f} {kind}{'' if count == 1 else 's'}" for count, kind in parts if count]
     where = "a tiny network" if one.method.syncs else "ResNet-18"
-    return f"{' and '.join(counts) or 'none'} at {SIDE} x {SIDE} pixels on {where}"
+    return f"{counted(one.cost)} at {SIDE} x {SIDE} pixels on {where}"
+
+
+def counted(cost: Cost) -> str:
+    """Forwards and backwards in words."""
+    parts = zip(cost[:2], ("forward", "backward"), strict=True)
+    return " and ".join(f"{count:,.0f} {kind}{'' if count == 1 else 's'}" for count, kind in parts if count) or "none"
 
 
 def _claims(one: Entry) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xaieval.causal import CausalGraph
-from xaieval.config import ConfigError
+from xaieval.plots import require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +31,7 @@ def draw(graph: CausalGraph, title: str = "") -> Figure:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise ConfigError("drawing a graph needs matplotlib: install it with `pip install 'xaieval[plots]'`")
+    require_matplotlib()
     from matplotlib.figure import Figure
 
     columns = [*graph.causes, (graph.target,)]

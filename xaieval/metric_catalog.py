@@ -15,7 +15,20 @@ from torch import Tensor
 
 from xaieval.attributions.input_x_gradient import InputXGradient
 from xaieval.attributions.smoothgrad import SmoothGrad
-from xaieval.catalog import SIDE, exceptions, heading, line, meanings, parameter_table, photo, source, table, title
+from xaieval.catalog import (
+    SIDE,
+    counted,
+    exceptions,
+    heading,
+    line,
+    meanings,
+    parameter_table,
+    photo,
+    source,
+    table,
+    title,
+)
+from xaieval.comparison import CATEGORIES
 from xaieval.component import Metric
 from xaieval.cost import Cost, Ledger
 from xaieval.explicand import UNITS
@@ -23,8 +36,6 @@ from xaieval.laws.components import composed
 
 PATH = "docs/metrics.md"
 """Where the repository keeps the catalog, below its root."""
-
-CATEGORIES = ("faithfulness", "localization", "complexity", "robustness", "randomization", "axioms")
 
 ALWAYS = ("attribution not finite", "zero attribution", "units", "no mask", "value not finite")
 """Reasons that any metric may give."""
@@ -203,13 +214,8 @@ def _counted(one: Entry) -> str:
     if not any(one.cost[:2]):
         return "none"
     where = "a tiny network" if one.metric.syncs else "ResNet-18"
-    shared = _evaluations(one.shared)
-    return f"{_evaluations(one.cost)} at {SIDE} x {SIDE} pixels on {where}; a second method shares {shared}"
-
-
-def _evaluations(cost: Cost) -> str:
-    parts = zip(cost[:2], ("forward", "backward"), strict=True)
-    return " and ".join(f"{count:,.0f} {kind}{'' if count == 1 else 's'}" for count, kind in parts if count) or "none"
+    shared = counted(one.shared)
+    return f"{counted(one.cost)} at {SIDE} x {SIDE} pixels on {where}; a second method shares {shared}"
 
 
 def _undefined(sentence: str, reasons: Sequence[str]) -> str:

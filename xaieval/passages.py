@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xaieval.graph import graph_of
 from xaieval.layers import find_layer
 
 
@@ -200,13 +201,7 @@ def _watched(module: nn.Module, call: Callable[[], Tensor]) -> tuple[list[Passag
 
 def _crossed(root: Any, source: Any) -> set[Any]:
     """The nodes on every path from a root to a source: as many paths run through them as there are."""
-    used: dict[Any, list[Any]] = {}
-    todo = [root] if root is not None else []
-    while todo:
-        node = todo.pop()
-        if node not in used:
-            used[node] = [following for following, _ in node.next_functions if following is not None]
-            todo += used[node]
+    used = graph_of(root)
     order = list(TopologicalSorter(used).static_order())  # the source comes before what is made of it
     down, up = dict.fromkeys(order, 0), dict.fromkeys(order, 0)
     for node in order:

@@ -97,7 +97,7 @@ def draw(rows: Sequence[Row], columns: int = COLUMNS) -> Figure:
         ConfigError: matplotlib is not installed.
         ValueError: There is nothing to draw.
     """
-    _require_matplotlib()
+    require_matplotlib()
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for row in rows for name in row.maps))
@@ -214,7 +214,7 @@ def checked(path: Path) -> Path:
     Raises:
         ConfigError: matplotlib is not installed, or writes no such files.
     """
-    _require_matplotlib()
+    require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
@@ -225,6 +225,11 @@ def checked(path: Path) -> Path:
     return path
 
 
-def _require_matplotlib() -> None:
+def require_matplotlib() -> None:
+    """Check that pictures can be drawn.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
     if find_spec("matplotlib") is None:
         raise ConfigError("drawing needs matplotlib, not installed here: pip install 'xaieval[plots]'")
