@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from xaieval import catalog, metric_catalog, verbs
+from xaieval import method_catalog, metric_catalog, pages, verbs
 from xaieval.attributions.edge_detector import EdgeDetector
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
@@ -19,10 +19,10 @@ from xaieval.attributions.permuted import Permuted
 from xaieval.attributions.rise import RISE
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
-from xaieval.catalog import Watch, default_layers, evaluations, meanings, said, title
 from xaieval.comparison import CATEGORIES
 from xaieval.component import Method, Metric
 from xaieval.config import ConfigError, default, names
+from xaieval.method_catalog import Watch, default_layers, evaluations, said
 from xaieval.metric_catalog import entry
 from xaieval.metrics.class_sensitivity import ClassSensitivity
 from xaieval.metrics.completeness_gap import CompletenessGap
@@ -32,11 +32,12 @@ from xaieval.metrics.irof import IROF
 from xaieval.metrics.max_sensitivity import MaxSensitivity
 from xaieval.metrics.pointing_game import PointingGame
 from xaieval.metrics.sparseness import Sparseness
+from xaieval.pages import meanings, title
 
 ROOT = Path(__file__).parents[1]
 
 
-PAGES = {"method": catalog, "metric": metric_catalog}
+PAGES = {"method": method_catalog, "metric": metric_catalog}
 
 
 @pytest.mark.slow
@@ -135,7 +136,7 @@ def test_a_factor_and_a_constant_are_no_difference_between_classes():
 
 
 def test_gradients_of_weights_are_seen():
-    model = catalog.Watched(torch.nn.Linear(3, 2))
+    model = method_catalog.Watched(torch.nn.Linear(3, 2))
     assert model(torch.zeros(1, 3)).requires_grad
     assert model.asked == {"scores", "weights"}
 
@@ -204,7 +205,7 @@ def test_presets_say_what_they_set():
 
 
 def test_a_bar_in_a_cell_ends_no_cell():
-    assert catalog.table(("a", "b"), [("|x|", "y")]).splitlines() == ["| a | b |", "| --- | --- |", r"| \|x\| | y |"]
+    assert pages.table(("a", "b"), [("|x|", "y")]).splitlines() == ["| a | b |", "| --- | --- |", r"| \|x\| | y |"]
 
 
 @pytest.mark.parametrize("group", PAGES)

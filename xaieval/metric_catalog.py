@@ -15,7 +15,12 @@ from torch import Tensor
 
 from xaieval.attributions.input_x_gradient import InputXGradient
 from xaieval.attributions.smoothgrad import SmoothGrad
-from xaieval.catalog import (
+from xaieval.comparison import CATEGORIES
+from xaieval.component import Metric
+from xaieval.cost import Cost, Ledger
+from xaieval.explicand import UNITS
+from xaieval.laws.components import composed
+from xaieval.pages import (
     SIDE,
     counted,
     exceptions,
@@ -28,11 +33,6 @@ from xaieval.catalog import (
     table,
     title,
 )
-from xaieval.comparison import CATEGORIES
-from xaieval.component import Metric
-from xaieval.cost import Cost, Ledger
-from xaieval.explicand import UNITS
-from xaieval.laws.components import composed
 
 PATH = "docs/metrics.md"
 """Where the repository keeps the catalog, below its root."""

@@ -76,7 +76,7 @@ def _preset(group: str, name: str) -> str:
     """What a preset changes: a YAML of another name than the file of its class; empty where it is none."""
     if group not in ("method", "metric"):
         return ""
-    from xaieval.catalog import changed_options
+    from xaieval.pages import changed_options
 
     component = default(group, name)
     stem = type(component).__module__.rpartition(".")[2]
@@ -142,8 +142,7 @@ def catalog(arguments: Sequence[str]) -> None:
             "catalog takes `method` or `metric` and one file to write, as in `xaieval catalog method docs/methods.md`, "
             f"got {list(arguments)}"
         )
-    module = "xaieval.catalog" if arguments[0] == "method" else "xaieval.metric_catalog"
-    page = importlib.import_module(module).catalog()
+    page = importlib.import_module(f"xaieval.{arguments[0]}_catalog").catalog()
     if len(arguments) > 1:
         Path(arguments[1]).write_text(page, encoding="utf-8")
     else:
@@ -196,7 +195,7 @@ def outputs(explicand: Explicand) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _defaults(explicand: Explicand) -> dict[str, list[str]]:
     """For each layer that methods read if none is named these methods."""
-    from xaieval.catalog import default_layers
+    from xaieval.method_catalog import default_layers
 
     found: dict[str, list[str]] = {}
     for kind, methods in default_layers((name, default("method", name)) for name in names("method")).items():

@@ -1,8 +1,7 @@
 """The catalog of methods: what each says of itself, and what is measured by watching it work.
 
 `xaieval catalog method docs/methods.md` writes it. Formula, cost and differences come from the docstrings, parameters
-from the classes; evaluations, what is read of the model, and sign and class are measured. What the catalog of metrics
-needs as well stands here: reading docstrings, presets, and Markdown.
+from the classes; evaluations, what is read of the model, and sign and class are measured.
 """
 
 from __future__ import annotations
@@ -10,27 +9,35 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
-from xaieval.component import Method, Metric, component_json
+from xaieval.component import Method, component_json
 from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.common import difference
 from xaieval.laws.components import FAIR, SMALL, composed, limited
 from xaieval.laws.toys import General, images, names, seeded
+from xaieval.pages import (
+    SIDE,
+    counted,
+    default_of,
+    exceptions,
+    heading,
+    line,
+    meanings,
+    parameter_table,
+    photo,
+    source,
+    table,
+    title,
+)
 
 PATH = "docs/methods.md"
 """Where the repository keeps the catalog, below its root."""
-
-SIDE = 224
-"""Of the input for which evaluations are counted."""
 
 DIFFERENT = 1e-3
 """From which part of a map's largest value on a negative score, or a difference between two classes, is no rounding."""
@@ -83,28 +90,6 @@ def evaluations(method: Method) -> Cost:
     explicand = photo(bool(method.syncs))
     method(explicand)
     return explicand.cost
-
-
-def photo(values: bool) -> Explicand:
-    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on ResNet-18."""
-    if values:
-        classifier, inputs = Classifier(seeded(Tiny), batch_size=64), images(1, SIDE)
-    else:
-        from torchvision.models import resnet18
-
-        with torch.device("meta"):
-            classifier, inputs = Classifier(resnet18(), device="meta", batch_size=64), torch.empty(1, 3, SIDE, SIDE)
-    mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool, device=inputs.device)
-    mask[:, : SIDE // 2, : SIDE // 2] = True
-    return classifier.explicand(inputs, 0, names(1), mask=mask)
-
-
-class Tiny(nn.Sequential):
-    """A network that costs next to nothing on a large image."""
-
-    def __init__(self) -> None:
-        pool, convolution = nn.AvgPool2d(8), nn.Conv2d(3, 4, 3, padding=1)
-        super().__init__(pool, convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
 
 
 class Watched(nn.Module):
@@ -204,33 +189,6 @@ def said(method: Method) -> dict[str, str]:
     return {"Formula": formula.strip(), **prose, "Attributes": found.get("Attributes", "")}
 
 
-def line(text: str) -> str:
-    """The first paragraph on one line."""
-    return " ".join(text.split("\n\n")[0].split())
-
-
-def meanings(attributes: str) -> dict[str, str]:
-    """What the docstring says of each field."""
-    pieces = re.split(r"^ {4}(\w+): ", attributes.split("\n\n")[0], flags=re.MULTILINE)[1:]
-    return {name: " ".join(text.split()) for name, text in zip(pieces[::2], pieces[1::2], strict=True)}
-
-
-def title(component: Method | Metric) -> str:
-    """The first line of the component's file, and what is not as in the class where the YAML is a preset."""
-    text = line(sys.modules[type(component).__module__].__doc__ or "")
-    preset = ", ".join(f"`{option}`" for option in changed_options(component))
-    return f"{text} With {preset}." if preset else text
-
-
-def changed_options(component: Any) -> list[str]:
-    """The options of a component that are not the defaults of its class, each as `name=value`."""
-    return [
-        f"{field.name}={getattr(component, field.name)!r}"
-        for field in dataclasses.fields(component)
-        if field.default is not dataclasses.MISSING and getattr(component, field.name) != field.default
-    ]
-
-
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 INTRODUCTION = f"""\
@@ -284,7 +242,7 @@ def _sentinels(entries: Sequence[Entry]) -> str:
 
 def _parameters(method: Method) -> Iterator[str]:
     for field in dataclasses.fields(method):  # type: ignore[arg-type] # every method is a dataclass
-        yield f"`{field.name}` {_default(getattr(method, field.name))}"
+        yield f"`{field.name}` {default_of(getattr(method, field.name))}"
 
 
 def _section(one: Entry) -> str:
@@ -308,64 +266,11 @@ def _counted(one: Entry) -> str:
     return f"{counted(one.cost)} at {SIDE} x {SIDE} pixels on {where}"
 
 
-def counted(cost: Cost) -> str:
-    """Forwards and backwards in words."""
-    parts = zip(cost[:2], ("forward", "backward"), strict=True)
-    return " and ".join(f"{count:,.0f} {kind}{'' if count == 1 else 's'}" for count, kind in parts if count) or "none"
-
-
 def _claims(one: Entry) -> str:
     complete = "complete (a law checks it)" if one.method.complete else "not complete"
     signed = "signed" if one.signed else "not signed"
     return f"{complete}, {signed}, {'depends' if one.classes else 'does not depend'} on the class"
 
 
-def parameter_table(component: Any, meaning: Mapping[str, str]) -> list[str]:
-    """One table, or none where there are no parameters."""
-    rows = [
-        [f"`{field.name}`", _default(getattr(component, field.name)), meaning.get(field.name, "")]
-        for field in dataclasses.fields(component)
-    ]
-    return [table(("parameter", "default", "meaning"), rows)] if rows else []
-
-
-def _default(value: Any) -> str:
-    if dataclasses.is_dataclass(value):
-        return f"`{type(value).__name__}`"
-    return f"`{list(value)}`" if isinstance(value, tuple) else f"`{value!r}`"
-
-
-def heading(component: Method | Metric) -> str:
-    """What it is, its class as a link to the file, and its paper."""
-    kind = type(component)
-    _, group, stem = kind.__module__.split(".")
-    return f"{title(component)} [`{kind.__module__}.{kind.__name__}`](../{group}/{stem}.py), {source(component)}"
-
-
-def exceptions(component: Method | Metric) -> list[str]:
-    """A line for each reason why laws do not hold."""
-    laws: dict[str, list[str]] = {}
-    for law, reason in component.exceptions.items():
-        laws.setdefault(reason, []).append(f"`{law}`")
-    return [
-        f"- **Law{'s' * (len(found) > 1)} {', '.join(found)}** do{'es' * (len(found) == 1)} not hold: {reason}."
-        for reason, found in laws.items()
-    ]
-
-
-def source(component: Method | Metric) -> str:
-    """The paper as a link."""
-    reference = component.reference
-    if reference.startswith("arXiv:"):
-        return f"[{reference}](https://arxiv.org/abs/{reference.removeprefix('arXiv:')})"
-    return f"[{reference}](https://doi.org/{reference.removeprefix('doi:')})" if "10." in reference else reference
-
-
 def _yes(claim: bool) -> str:
     return "yes" if claim else "-"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a bar inside a cell would end it."""
-    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
