@@ -85,6 +85,12 @@ class Block(nn.Module):
         return self.bn(self.conv(x))
 
 
+class WithBias(Block):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+
 class Bias(Block):
     def use(self, x):
         return self.bn(functional.conv2d(x, self.conv.weight, self.linear.weight[0], 1, 1))
@@ -152,6 +158,7 @@ class Alone(Block):
         (Block, {}, 1),
         (Block, {"affine": False, "eps": 0.3}, 1),
         (Block, {"track_running_stats": False}, 0),
+        (WithBias, {}, 1),  # the scale goes into its bias too
         (Bias, {}, 0),  # the bias is a row of another weight, made anew in each call
         (UsedTwice, {}, 0),
         (UsedLater, {}, 0),
