@@ -30,6 +30,7 @@ from xaieval.metrics.infidelity import Infidelity
 from xaieval.metrics.insertion import Insertion
 from xaieval.metrics.max_sensitivity import MaxSensitivity
 from xaieval.perturbation import PatchMask
+from xaieval.scores import Scores
 
 CPU = torch.device("cpu")
 
@@ -552,7 +553,7 @@ def test_scores_of_an_earlier_run_are_used_in_place_of_forwards():
     expected = [metric(first, attribution) for metric in metrics]
     second = bind(spy, images(2))
     for key, (values, cost) in first.shared_scores().items():
-        second.preload(key, values, cost)
+        second.preload(key, Scores(values), cost)
     before = spy.forwards
     with second.meter.ledger() as ledger:
         again = metrics[0](second, attribution)

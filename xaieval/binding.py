@@ -11,7 +11,6 @@ from torch import Tensor
 from xaieval.classifier import Classifier
 from xaieval.cost import Meter
 from xaieval.explicand import Explicand
-from xaieval.scores import Scores
 
 
 def bind(
@@ -32,7 +31,8 @@ def bind(
             meter.spend(len(inputs))
             logits = classifier.logits(inputs)
         explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter)
-        explicand.preload("clean", Scores.read(logits, explicand.target).values, ledger)
+        explicand.preload("logits", logits, ledger)
+        _ = explicand.clean  # read from the logits, so that a store keeps it with the class found
         return explicand
     if classifier.classes is None:
         classifier.logits(inputs[:1])  # how many classes there are; no evaluation of a sample, not counted

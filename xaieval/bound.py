@@ -124,15 +124,15 @@ class Bound:
         value: T = self._kept[key]
         return value
 
-    def preload(self, key: str, values: Tensor, cost: Ledger | Cost) -> None:
-        """Put scores that are known already, `(..., 3)` for all samples, in place of computing them."""
+    def preload(self, key: str, value: Scores | Tensor, cost: Ledger | Cost) -> None:
+        """Put what is known already, such as scores of an earlier run, in place of computing it."""
         ledger = cost if isinstance(cost, Ledger) else Ledger.known(self.meter.clock, cost)
-        self._shared[key] = (Scores(values.to(self.device)), ledger)
+        self._shared[key] = (value, ledger)
 
     def shared_scores(self) -> dict[str, tuple[Tensor, Cost]]:
         """Scores that metrics of any method ask for (clean, removed, responses), with the cost of making them."""
         return {
-            key: (value.values, ledger.own)
+            key: (value.values, ledger.standalone)
             for key, (value, ledger) in self._shared.items()
             if isinstance(value, Scores)
         }
@@ -140,13 +140,7 @@ class Bound:
     @property
     def clean(self) -> Scores:
         """Scores of the inputs as they are, `(N,)`."""
-
-        def make() -> Scores:
-            self._check_weights()
-            self.meter.spend(self.count)
-            return self.classifier.scores(self.inputs, self.target)
-
-        return self.shared("clean", make)
+        return self.shared("clean", lambda: Scores.read(self.logits, self.target))
 
     @property
     def logits(self) -> Tensor:

@@ -16,6 +16,7 @@ from xaieval.datasets.base import Sample
 from xaieval.explicand import Explicand
 from xaieval.plan import Keys, Part, Subject
 from xaieval.progress import Progress
+from xaieval.scores import Scores
 from xaieval.store import Store
 
 NOT_FINITE = (
@@ -103,7 +104,7 @@ class Work:
         self.explicand = self._bind(classifier, samples, known)
         self._paid = Cost(*(float(count) for count in (self.explicand.meter.forwards, self.explicand.meter.backwards)))
         for name, (values, cost) in known.items():
-            self.explicand.preload(name, values, cost)
+            self.explicand.preload(name, Scores(values.to(self.explicand.device)), cost)
         self._kept = set(known)
         progress.watch(self.explicand.meter)
 
