@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from xaieval.attributions.gradient import Gradient
+from xaieval.attributions.guided_backprop import GuidedBackprop
 from xaieval.attributions.input_x_gradient import InputXGradient
 from xaieval.attributions.random import Random
 from xaieval.attributions.smoothgrad import SmoothGrad
@@ -31,6 +32,7 @@ from xaieval.plan import CHUNK, UNKEPT, Subject, shard_of
 from xaieval.progress import Progress
 from xaieval.rows import SCHEMA
 from xaieval.store import Store
+from xaieval.unsupported import UnsupportedError
 
 CURVES = {"insertion": Insertion(grid=4, steps=4), "deletion": Deletion(grid=4, steps=4)}
 RESPONSES = {
@@ -429,6 +431,27 @@ def test_a_failing_metric_loses_its_own_cells():
     assert rows.loc["bad", "error"].str.contains("KeyError: 'scale'").all()
     assert rows.loc["mean", "error"].notna().all()
     assert rows.loc[list(CURVES), "error"].isna().all()
+
+
+def test_what_a_model_does_not_support_is_undefined_and_no_error(tmp_path):
+    store = Store(tmp_path)
+    rows = run({"guided": GuidedBackprop(), "gradient": Gradient()}, store=store).rows.set_index("method")
+    check_cells(rows.reset_index())
+    assert rows.loc["guided", "score"].isna().all()
+    assert rows.loc["guided", "reason"].str.contains("^unsupported layers: net calls no relu, relu6 or hardtanh").all()
+    assert rows.loc["gradient", "reason"].isna().all()
+    assert run({"guided": GuidedBackprop()}, store=store).computed == 0
+
+
+def test_a_metric_whose_copies_a_method_refuses_is_undefined(monkeypatch):
+    def refused(*arguments):
+        raise UnsupportedError("act1 saturates")
+
+    monkeypatch.setattr(Infidelity, "score", refused)
+    rows = run(metrics=RESPONSES).rows.set_index("metric")
+    check_cells(rows.reset_index())
+    assert set(rows.loc["infidelity", "reason"]) == {"unsupported layers: act1 saturates"}
+    assert rows.loc["mu_fidelity", "reason"].isna().all()
 
 
 def test_errors_are_tried_again(tmp_path, monkeypatch):

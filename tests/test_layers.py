@@ -72,7 +72,7 @@ def test_a_container_that_ends_in_a_pooling_is_passed_over():
 
 def test_a_model_without_spatial_layers_says_so():
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
-    with pytest.raises(ValueError, match=r"Sequential has no layer with a spatial output .* name one with layer="):
+    with pytest.raises(ValueError, match=r"Sequential has no layer with a spatial output .* name a layer with layer="):
         default(module, "grad_cam", 16)
 
 
@@ -168,7 +168,7 @@ def test_a_patch_embedding_is_no_default_layer():
         module = timm.create_model("vit_tiny_patch16_224", depth=1)
         mixed = timm.create_model("coatnet_0_rw_224")  # convolutions, then attention on places
     explicand = Classifier(module, device="meta").explicand(torch.empty(1, 3, 224, 224, device="meta"), 0)
-    with pytest.raises(ValueError, match=r"no layer with a spatial output \(N, K, h, w\) behind its tokens: name one"):
+    with pytest.raises(ValueError, match=r"no layer with a spatial output \(N, K, h, w\) behind its tokens; "):
         explicand.layer("grad_cam")
     explicand = Classifier(mixed, device="meta").explicand(torch.empty(1, 3, 224, 224, device="meta"), 0)
     assert explicand.layer("grad_cam").startswith(("stages.3", "norm"))

@@ -288,6 +288,8 @@ def _columns(name: str, cost: Cost | None) -> dict[str, object]:
 
 def _result(made: Map, one: Scored, row: int) -> dict[str, object]:
     """Score, reason and error of one sample."""
+    if made.refusal is not None:
+        return {"reason": made.refusal}
     error = made.errors[row] or one.error
     if error is not None or one.values is None:
         return {"error": error}

@@ -23,6 +23,7 @@ from xaieval.layers import editing, find_layer
 from xaieval.module_call import keepable
 from xaieval.passages import Link
 from xaieval.scores import Scores
+from xaieval.unsupported import UnsupportedError
 
 LEAST = 20
 """Images of the class, classified correctly, that a graph is made from at least."""
@@ -123,11 +124,11 @@ def from_last_spatial(chain: Sequence[Link]) -> tuple[Link, ...]:
     """The chain from its last spatial layer on.
 
     Raises:
-        ValueError: It has none.
+        UnsupportedError: It has none.
     """
     places = [number for number, link in enumerate(chain) if link.spatial]
     if not places:
-        raise ValueError(
+        raise UnsupportedError(
             f"the chain {', '.join(link.name for link in chain)} has no layer that takes and gives activations "
             "(n, K, h, w), so there is no map to draw"
         )

@@ -18,6 +18,7 @@ from xaieval.plan import Keys, Part, Subject
 from xaieval.progress import Progress
 from xaieval.scores import Scores
 from xaieval.store import Store
+from xaieval.unsupported import UnsupportedError
 
 NOT_FINITE = (
     "the map holds NaN or infinite scores, expected a finite score for each feature: look for a division by zero"
@@ -40,6 +41,7 @@ class Map:
         errors: For each sample, what is wrong with its part.
         alone: What making it would cost alone, for all samples.
         paid: What this run spent on it.
+        refusal: Why the method is not defined for the model, where it is not.
     """
 
     attribution: Tensor | None
@@ -47,6 +49,7 @@ class Map:
     errors: list[str | None]
     alone: Cost | None = None
     paid: Cost = Cost()
+    refusal: str | None = None
 
 
 @dataclass
@@ -188,6 +191,8 @@ class Work:
             with self.explicand.meter.ledger() as ledger:
                 attribution = method.component(self.explicand)
                 units = method.component.units or self.explicand.units_of(attribution)
+        except UnsupportedError as refused:
+            return Map(None, None, [None] * len(self.subjects), paid=paid.plus(ledger.paid), refusal=refused.reason)
         except Exception as error:  # whatever a stranger's method raises
             self._wait()
             return Map(None, None, [sentence(error)] * len(self.subjects), paid=paid.plus(ledger.paid))
@@ -231,6 +236,9 @@ class Work:
             with self.explicand.meter.ledger() as ledger:
                 values, reasons = metric.component.evaluate(self.explicand, made.attribution, method, made.units)
                 _check_values(metric.name, values, len(self.subjects))
+        except UnsupportedError as refused:  # a copy or a randomized model that the method explains no more
+            nowhere = made.attribution.new_full((len(self.subjects),), torch.nan)
+            return Scored(metric, ledger, nowhere.double(), {refused.reason: nowhere.isnan()})
         except Exception as error:  # whatever a stranger's metric raises
             self._wait()
             return Scored(metric, ledger, error=sentence(error))

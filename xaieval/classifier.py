@@ -17,6 +17,7 @@ from xaieval.module_call import ModuleCall, keepable, normal
 from xaieval.passages import Chain
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
+from xaieval.unsupported import UnsupportedError
 
 if TYPE_CHECKING:
     from xaieval.explicand import Explicand
@@ -220,7 +221,7 @@ class Classifier:
             rule: How gradients pass rectifiers, `guided` or `deconvnet`; empty: by their derivative.
 
         Raises:
-            ValueError: A rule, and a model that calls no rectifier.
+            UnsupportedError: A rule, and a model that calls no rectifier.
         """
 
         def run(part: slice) -> tuple[Tensor, Tensor]:
@@ -242,9 +243,9 @@ class Classifier:
         with Rectifiers(rule) as rectifiers:
             yield
         if not rectifiers.seen:
-            raise ValueError(
+            raise UnsupportedError(
                 f"{self.name} calls no relu, relu6 or hardtanh, for which alone the rule {rule!r} is defined: the map "
-                "would be the plain gradient; choose another method for this model"
+                "would be the plain gradient"
             )
 
     def activations(

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xaieval.contributions import Kernel
+from xaieval.unsupported import UnsupportedError
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -96,11 +97,11 @@ def last_convolution(module: nn.Module, name: str) -> str:
     """The name of the last convolution in the submodule with this name.
 
     Raises:
-        ValueError: There is none.
+        UnsupportedError: There is none.
     """
     found = [part for part, layer in find_layer(module, name).named_modules() if isinstance(layer, nn.Conv2d)]
     if not found:
-        raise ValueError(f"layer {name!r} holds no convolution: name one with layers=")
+        raise UnsupportedError(f"layer {name!r} holds no convolution", "name one with layers=")
     return f"{name}.{found[-1]}" if found[-1] else name
 
 
@@ -178,7 +179,7 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
         steps: What its parts did in one call, see `steps_of`.
 
     Raises:
-        ValueError: The model has no spatial layer, or none behind its tokens.
+        UnsupportedError: The model has no spatial layer, or none behind its tokens.
     """
     tokens = [place for place, step in enumerate(steps) if step.tokens]
     spatial = [
@@ -186,8 +187,9 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
     ]
     if not spatial:
         behind = " behind its tokens" if tokens else ""
-        raise ValueError(
-            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w){behind}: name one with layer="
+        raise UnsupportedError(
+            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w){behind}",
+            "choose another method, or name a layer with layer=",
         )
     shrinking = [step for step in spatial if step.before > step.after]
     if method == "normgrad" and shrinking:

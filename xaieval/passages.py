@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from xaieval.graph import graph_of
 from xaieval.layers import find_layer
+from xaieval.unsupported import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Chain:
         What holds a convolution that something goes around is a block, and so is every module of its class.
 
         Raises:
-            ValueError: The logits come from no such layer.
+            UnsupportedError: The logits come from no such layer.
         """
         blocks = {type(self._passed[name].layer) for name in self._around()}
         chain: list[Passage] = []
@@ -98,7 +99,7 @@ class Chain:
                     break
                 chain.insert(0, passage)
         if not chain:
-            raise ValueError(
+            raise UnsupportedError(
                 f"{type(self._module).__name__} has no layer that gives the logits (n, classes) and that everything "
                 "passes, so no chain of layers ends there"
             )

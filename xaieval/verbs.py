@@ -244,7 +244,8 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
             work = Work(classifier, [subject], [sample], settings.target, keys, store, progress)
             maps = {method.name: work.explain(method) for method in methods}
             work.keep_scores()  # with them the class explained
-            errors += [f"  {subject.id}, {name}: {made.errors[0]}" for name, made in maps.items() if made.errors[0]]
+            wrong = {name: made.refusal or made.errors[0] for name, made in maps.items()}
+            errors += [f"  {subject.id}, {name}: {what}" for name, what in wrong.items() if what]
             good = {
                 name: made.attribution
                 for name, made in maps.items()
