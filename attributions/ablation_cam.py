@@ -45,6 +45,10 @@ class AblationCAM(Method):
     layer: str = ""
     relu: bool = True
 
+    def tried(self, explicand: Explicand) -> Tensor:
+        """What the method reads; each of its channels costs a forward."""
+        return outputs(explicand, self.layer)
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         layer = self.layer or explicand.layer("grad_cam")

@@ -62,6 +62,10 @@ class ScoreCAM(Method):
         if self.score not in NAMES:
             raise ValueError(f"ScoreCAM: score must be one of {', '.join(NAMES)}, got {self.score!r}")
 
+    def tried(self, explicand: Explicand) -> Tensor:
+        """What the method reads; each of its channels costs a forward."""
+        return outputs(explicand, self.layer)
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         activation = outputs(explicand, self.layer)

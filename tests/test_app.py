@@ -277,6 +277,17 @@ def test_list(xaieval):
     assert len(out.splitlines()) == len(names("metric"))
 
 
+def test_list_of_methods_tells_what_a_model_supports(xaieval):
+    status, out, _ = xaieval("list", "method", *ARGUMENTS)
+    assert status == 0
+    lines = dict(re.findall(r"^  (\w+) +(.*)", out, re.M))
+    assert list(lines) == names("method")
+    assert lines["integrated_gradients"] == "yes"
+    assert lines["guided_backprop"].startswith("no   unsupported layers: toy:Net calls no relu, relu6 or hardtanh")
+    status, _, _ = xaieval("list", "metric", *ARGUMENTS)
+    assert "list takes KEY=VALUE only for methods" in status
+
+
 def test_leaderboard_of_a_store_and_of_a_run(project, xaieval):
     xaieval(*ARGUMENTS, "method=[gradient,random]", "store.path=kept")
     status, out, _ = xaieval("leaderboard", "store.path=kept", "--differences")

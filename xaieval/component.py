@@ -45,6 +45,14 @@ class Method:
         """The attribution `(N, C, *F)` or `(N, 1, *F)`."""
         raise NotImplementedError
 
+    def tried(self, explicand: Explicand) -> Tensor:
+        """A tensor that the method makes of the model only if it supports it: the attribution, unless that is costly.
+
+        Raises:
+            UnsupportedError: The model has layers for which the method is not defined, or lacks those that it reads.
+        """
+        return self(explicand)
+
     @final
     def __call__(self, explicand: Explicand) -> Tensor:
         """The attribution `(N, C, *F)` or `(N, 1, *F)` in float32, never rescaled, clipped or made absolute.

@@ -29,6 +29,7 @@ from xaieval.progress import Progress
 from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
+from xaieval.support import refusal
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> None:
@@ -47,18 +48,46 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
 
 
 def list_parts(arguments: Sequence[str]) -> None:
-    """`list [GROUP ...]`: what can be composed, a line each.
+    """`list [GROUP ...] [model=NAME]`: what can be composed, a line each, and which methods support a model.
 
     Raises:
-        ConfigError: There is no such group.
+        ConfigError: There is no such group, or several models or datasets.
     """
-    for group in arguments or GROUPS:
+    overrides = [argument for argument in arguments if "=" in argument]
+    groups = [argument for argument in arguments if argument not in overrides]
+    if overrides:
+        _list_support(groups, _composed(overrides))
+        return
+    for group in groups or GROUPS:
         if group not in GROUPS:
             raise ConfigError(f"there is no group {group!r}{suggest(group, GROUPS)}; there are {', '.join(GROUPS)}")
-        _print(f"{group}:" if len(arguments) != 1 else "")
+        _print(f"{group}:" if len(groups) != 1 else "")
         width = max(map(len, names(group)))
         for name in names(group):
             _print(f"  {name:{width}}  {_about(group, name)}")
+
+
+def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
+    """For each method whether it explains a model, tried on one sample, and why not.
+
+    Raises:
+        ConfigError: Another group than that of methods, several models or datasets, or no sample.
+    """
+    if list(groups) != ["method"]:
+        raise ConfigError(
+            "list takes KEY=VALUE only for methods, as in `xaieval list method model=resnet18`, which tells those that "
+            f"support the model, got the group {' '.join(groups) or '(none)'}"
+        )
+    classifier, dataset = _only("model", values), _only("dataset", values)
+    sample = next(iter(load(dataset, classifier)), None)
+    if sample is None:
+        raise ConfigError(f"{dataset.name} has no sample to try the methods on: choose another dataset=")
+    explicand = classifier.explicand(sample.image[None], ids=[sample.id])
+    _print(f"{classifier.name}, tried on {sample.id}:")
+    width = max(map(len, names("method")))
+    for name in names("method"):
+        why = refusal(explicand, default("method", name))
+        _print(f"  {name:{width}}  {f'no   {why}' if why else 'yes'}")
 
 
 def _about(group: str, name: str) -> str:
