@@ -15,6 +15,7 @@ from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_la
 from xaieval.modalities.images import Images
 from xaieval.module_call import ModuleCall, keepable, normal
 from xaieval.passages import Chain
+from xaieval.propagation import Propagation, located
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
 from xaieval.unsupported import UnsupportedError
@@ -248,6 +249,46 @@ class Classifier:
                 "would be the plain gradient"
             )
 
+    def propagated(
+        self, variants: Sequence[Tensor], target: Tensor, make: Callable[[], Propagation]
+    ) -> tuple[Scores, Tensor]:
+        """Scores `(K, N)` of K variants of each sample, and what a propagation brings back to the first, `(N, C, *F)`.
+
+        The variants of a sample are in one call, K forwards and as many backwards: row `k n + i` is variant k of sample
+        i of n. What goes back is 1 at the logit of the first variant, 0 at that of the others. Always in float32: in
+        bfloat16 rules that divide by differences lose everything.
+
+        Args:
+            variants: `(N, C, *F)` each.
+            target: The class explained for each sample, `(N,)`.
+            make: The rules; called anew for each call of the model.
+
+        Raises:
+            UnsupportedError: The model calls a function that has no rule; names the layer.
+        """
+
+        def run(part: slice) -> tuple[Tensor, Tensor]:
+            rows = [normal(variant[part]) for variant in variants]
+            with keepable(), torch.enable_grad():
+                leaf = torch.cat(rows).detach().requires_grad_()
+                with make() as mode:
+                    logits = self._call(leaf)
+                if mode.unsupported:
+                    raise mode.refusal(self._callers(torch.cat([row[:1] for row in rows]), make()))
+                scores = Scores.read(logits, normal(target[part]).repeat(len(rows)))
+                (gradient,) = _gradients(scores.logit[: len(rows[0])], [leaf])
+            return scores.values.detach().unflatten(0, (len(rows), -1)), gradient[: len(rows[0])]
+
+        parts = self._packed(run, len(target), "gradients", len(variants))
+        values, gradients = zip(*parts, strict=True)
+        return Scores(torch.cat(values, 1)), torch.cat(gradients)
+
+    def _callers(self, inputs: Tensor, mode: Propagation) -> dict[str, str]:
+        """The layer that calls each unsupported function, from another call; no evaluation of a sample."""
+        with located(self.module, mode), mode:
+            self._call(inputs.detach().requires_grad_())
+        return mode.unsupported
+
     def activations(
         self, inputs: Tensor, target: Tensor, layers: Sequence[str], arrived: bool = False
     ) -> dict[str, tuple[Tensor, Tensor]]:
@@ -346,19 +387,22 @@ class Classifier:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
         return self.batch_size[kind].current
 
-    def _packed(self, run: Callable[[slice], Result], count: int, kind: str) -> Iterator[Result]:
-        """Results of `run` on slices that fit: halved when memory runs out, and smaller from then on."""
+    def _packed(self, run: Callable[[slice], Result], count: int, kind: str, rows: int = 1) -> Iterator[Result]:
+        """Results of `run` on slices that fit: halved when memory runs out, and smaller from then on.
+
+        A sample takes so many rows of a call.
+        """
         size = self.batch_size[kind]
         start = 0
         while start < count:
-            stop = min(count, start + size.current)
+            stop = min(count, start + max(1, size.current // rows))
             try:
-                with size.observing(stop - start):
+                with size.observing(rows * (stop - start)):
                     result = run(slice(start, stop))
             except torch.OutOfMemoryError:
                 if stop - start == 1:
                     raise
-                size.shrink(stop - start)
+                size.shrink(rows * (stop - start))
                 continue
             yield result
             start = stop
