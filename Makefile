@@ -11,7 +11,7 @@ help:
 	@echo "make demo    explain real photographs with a real network and print a leaderboard"
 	@echo "make test    run the tests"
 	@echo "make check   lint, formatting and types"
-	@echo "make bench   speed of every method against the bare model and Captum"
+	@echo "make bench   speed against the bare model and Captum, and what a grid computes once"
 	@echo "make clean   remove .venv, caches and build folders (never runs/)"
 
 demo: .venv/.ready
@@ -27,6 +27,7 @@ check: .venv/.ready-dev
 
 bench: .venv/.ready
 	$(BIN)/python -m xaieval.bench
+	$(BIN)/python -m xaieval.bench_grid
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage*

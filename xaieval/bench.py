@@ -181,15 +181,17 @@ def _captum_kernel_shap(module: nn.Module, inputs: Tensor, target: int) -> Tenso
     return maps
 
 
-def _captum_infidelity(module: nn.Module, inputs: Tensor, target: int) -> Tensor:
-    def removed(batch: Tensor) -> tuple[Tensor, Tensor]:
-        gone = (torch.rand(len(batch), 1, 14, 14, device=batch.device) < 0.2).float()
-        gone = gone.repeat_interleave(16, 2).repeat_interleave(16, 3) * batch
-        return gone, batch - gone
+def captum_removal(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """What is removed of images, a fifth of the patches to black, and what is left."""
+    gone = (torch.rand(len(batch), 1, 14, 14, device=batch.device) < 0.2).float()
+    gone = gone.repeat_interleave(16, 2).repeat_interleave(16, 3) * batch
+    return gone, batch - gone
 
+
+def _captum_infidelity(module: nn.Module, inputs: Tensor, target: int) -> Tensor:
     values: Tensor = captum.metrics.infidelity(
         module,
-        removed,
+        captum_removal,
         inputs,
         torch.rand_like(inputs),
         target=target,
@@ -226,6 +228,19 @@ def measure(
     return cost, statistics.median(over_bare), statistics.median(over_captum) if over_captum else None
 
 
+def prepared(device: torch.device) -> tuple[Classifier, nn.Module, Bare]:
+    """ResNet-18 with random weights: as it is explained, as Captum is given it, and alone."""
+    keep_freed_memory()  # as the command `xaieval` does, here for all three
+    torch.manual_seed(0)
+    network = resnet18().eval().to(device)
+    bare = Bare(copy.deepcopy(network), device)
+    classifier = Classifier(network, mean=MEAN, std=STD)
+    for _ in range(4):  # the automatic batch size is found before anything is timed
+        SmoothGrad(samples=40)(classifier.explicand(torch.rand(1, 3, 224, 224, device=device), target=0))
+        _infidelity(classifier.explicand(torch.rand(1, 3, 224, 224, device=device), target=0))
+    return classifier, Normalized(network).eval().to(device), bare
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m xaieval.bench", description=__doc__)
@@ -233,16 +248,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="lines whose name contains this")
     arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    keep_freed_memory()  # as the command `xaieval` does, here for all three
-    torch.manual_seed(0)
-    network = resnet18().eval().to(device)
-    bare = Bare(copy.deepcopy(network), device)
-    classifier = Classifier(network, mean=MEAN, std=STD)
-    module = Normalized(network).eval().to(device)
-    for _ in range(4):  # the automatic batch size is found before anything is timed
-        SmoothGrad(samples=40)(classifier.explicand(torch.rand(1, 3, 224, 224, device=device), target=0))
-        _infidelity(classifier.explicand(torch.rand(1, 3, 224, 224, device=device), target=0))
+    classifier, module, bare = prepared(torch.device(arguments.device))
     table = Table(
         "", "forwards", "backwards", "time / bare", "time / Captum", title="ResNet-18, 224 px, float32, medians"
     )
