@@ -14,6 +14,7 @@ from xaieval.cost import Cost, Ledger, Meter
 from xaieval.draws import Draws
 from xaieval.modalities.images import Images
 from xaieval.module_call import keepable
+from xaieval.propagation import Propagation
 from xaieval.scores import Scores
 
 T = TypeVar("T")
@@ -180,3 +181,18 @@ class Bound:
             return self.classifier.gradients(self.inputs, self.target, rule=rule)[1]
 
         return self.shared(f"gradient:{rule}", make)
+
+    def propagated(self, make: Callable[[], Propagation], *others: Tensor) -> tuple[Scores, Tensor]:
+        """Scores `(K, N)` of these inputs and others for them, and what comes back to these, `(N, C, *F)`.
+
+        Args:
+            make: The rules; called anew for each call of the model.
+            others: Variants `(N, C, *F)` that go through in the same calls, as the rules need them.
+
+        Raises:
+            UnsupportedError: The model calls a function that has no rule.
+        """
+        self._check_weights()
+        rows = self.count * (1 + len(others))
+        self.meter.spend(rows, rows)
+        return self.classifier.propagated([self.inputs, *others], self.target, make)
