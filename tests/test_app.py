@@ -15,7 +15,7 @@ from xaieval.attributions.sobol import Sobol
 from xaieval.config import ConfigError, build, component, components, default, names, plain
 from xaieval.metrics.infidelity import Infidelity
 from xaieval.metrics.max_sensitivity import MaxSensitivity
-from xaieval.removal import Blur, Noise
+from xaieval.removal import Blur, Noise, NoisyLinear
 from xaieval.results import read_rows
 from xaieval.store import Store
 
@@ -83,6 +83,7 @@ def test_alone_it_runs_the_promised_things():
         (["method=sobol", "removal=mean"], {"sobol": Sobol(removal="mean")}),
         (["method=sobol", "removal=blur", "removal.size=5"], {"sobol": Sobol(removal=Blur(size=5))}),
         (["method=sobol", "removal=noise", "seed=2"], {"sobol": Sobol(removal=Noise(seed=2), seed=2)}),
+        (["method=sobol", "removal=noisy_linear", "seed=2"], {"sobol": Sobol(removal=NoisyLinear(seed=2), seed=2)}),
     ],
 )
 def test_compositions(overrides, methods):
@@ -104,7 +105,7 @@ def test_a_wrapped_method_may_be_anything():
 @pytest.mark.parametrize("name", names("removal"))
 def test_removals_have_the_same_name(name):
     method = components(composed("method=sobol", f"removal={name}"), "method")["sobol"]
-    assert method.removal in (name, *(kind() for kind in (Blur, Noise)))
+    assert method.removal in (name, *(kind() for kind in (Blur, Noise, NoisyLinear)))
 
 
 @pytest.mark.parametrize("group", ["method", "metric"])

@@ -28,10 +28,13 @@ class Removal:
         """The replacement `(N, C, *F)` of every feature, for fixed removals."""
         raise NotImplementedError
 
-    def drawn(self, batch: Batch, purpose: str) -> Tensor:
-        """The replacement `(n, C, *F)` for each pair of the batch, for removals that are drawn anew for each.
+    def drawn(self, batch: Batch, gone: Tensor, purpose: str) -> Tensor:
+        """The replacement `(n, C, *F)` for each pair of the batch, for removals that are made anew for each.
 
-        `purpose` is part of the seed, so that a method and the metric that scores it never share draws.
+        Args:
+            batch: The pairs.
+            gone: The part of each feature that is gone `(n, 1, *F)` in [0, 1], 0 for absent ones.
+            purpose: Part of the seed, so that a method and the metric that scores it never share draws.
         """
         raise NotImplementedError
 
@@ -73,12 +76,51 @@ class Noise(Removal):
     fixed: ClassVar[bool] = False
     seed: int = 0
 
-    def drawn(self, batch: Batch, purpose: str) -> Tensor:
+    def drawn(self, batch: Batch, gone: Tensor, purpose: str) -> Tensor:
         """See the base class."""
         return batch.uniform(f"removal: {purpose}", self.seed)
 
 
-NAMED: dict[str, Removal] = {"zero": Zero(), "mean": Mean(), "blur": Blur(), "noise": Noise()}
+@dataclass(frozen=True)
+class NoisyLinear(Removal):
+    """Interpolation from what is left, with Gaussian noise, drawn anew for every mask (Rong 2022, arXiv 2202.00449).
+
+    The shape of what was removed is hard to see in it, so the model cannot read the class from the mask. See
+    `xaieval.imputation`; everything removed is the image's mean with noise. As in the authors' code nothing is clipped,
+    and noise differs between channels.
+
+    Attributes:
+        noise: Standard deviation in pixel units, at least 0.
+        seed: Seed of the noise.
+
+    Raises:
+        ValueError: Negative noise.
+    """
+
+    fixed: ClassVar[bool] = False
+    noise: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the noise."""
+        if not self.noise >= 0:
+            raise ValueError(f"NoisyLinear: noise must be at least 0, got {self.noise}")
+
+    def drawn(self, batch: Batch, gone: Tensor, purpose: str) -> Tensor:
+        """See the base class."""
+        explicand = batch.explicand
+        present = None if explicand.present is None else batch.of(explicand.present[:, None])
+        imputed = explicand.modality.impute(batch.inputs, gone, present)
+        return imputed + self.noise * batch.normal(f"removal: {purpose}", self.seed)
+
+
+NAMED: dict[str, Removal] = {
+    "zero": Zero(),
+    "mean": Mean(),
+    "blur": Blur(),
+    "noise": Noise(),
+    "noisy_linear": NoisyLinear(),
+}
 
 
 def removal_of(removal: str | Removal) -> Removal:
@@ -114,5 +156,5 @@ class BoundRemoval:
             gone = gone * batch.of(self._explicand.present[:, None])
         if isinstance(self.removal, Zero) and self._explicand.modality.zero_is_zero:
             return batch.inputs * (1 - gone)
-        other = batch.of(self.values) if self.fixed else self.removal.drawn(batch, self.purpose)
+        other = batch.of(self.values) if self.fixed else self.removal.drawn(batch, gone, self.purpose)
         return torch.lerp(batch.inputs, other, gone.expand_as(other))

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from xaieval.imputation import impute
+
 
 class ImagePatches:
     """A fixed grid of equal patches, the units removed by responses and curves.
@@ -116,6 +118,10 @@ class Images:
         padded = functional.pad(inputs, (pad, size - 1 - pad, pad, size - 1 - pad), mode=mode)
         rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
         return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+    def impute(self, inputs: Tensor, gone: Tensor, present: Tensor | None) -> Tensor:
+        """What is gone `(N, 1, H, W)`, interpolated from what is left, see `xaieval.imputation`."""
+        return impute(inputs, gone, present)
 
     def diffuse(self, inputs: Tensor, sigma: Tensor, reach: int, present: Tensor | None) -> Tensor:
         """Gaussian blur of each image with its own standard deviation `sigma` `(N,)` in pixels, 0 for none.
