@@ -32,18 +32,10 @@ NETWORKS = {
         (48, 48),
     ),
 }
-NO_PLACES = "no layer with a spatial output .* behind its tokens"
 NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
 REFUSED = {
     ("causal_path", "vit_tiny"): "has no layer that takes and gives activations",
     **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
-    **{
-        (name, "vit_tiny"): NO_PLACES
-        for name in METHODS
-        if name.endswith("_cam")
-        or "normgrad" in name
-        or name in ("grad_cam_plus_plus", "linear_approximation", "meta_saliency")
-    },
 }
 SLOW = ("score_cam", "ablation_cam")  # a forward for each channel of a late layer
 

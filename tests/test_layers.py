@@ -168,7 +168,7 @@ def test_a_patch_embedding_is_no_default_layer():
         module = timm.create_model("vit_tiny_patch16_224", depth=1)
         mixed = timm.create_model("coatnet_0_rw_224")  # convolutions, then attention on places
     explicand = Classifier(module, device="meta").explicand(torch.empty(1, 3, 224, 224, device="meta"), 0)
-    with pytest.raises(ValueError, match=r"no layer with a spatial output \(N, K, h, w\) behind its tokens; "):
-        explicand.layer("grad_cam")
+    assert explicand.layer("grad_cam") == explicand.layer("normgrad") == "norm"
     explicand = Classifier(mixed, device="meta").explicand(torch.empty(1, 3, 224, 224, device="meta"), 0)
     assert explicand.layer("grad_cam").startswith(("stages.3", "norm"))
+    assert explicand.layer("normgrad") == "stages.3"

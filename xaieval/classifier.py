@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from xaieval.axes import CHANNELS_FIRST
 from xaieval.batch_size import BatchSize
-from xaieval.layers import Edit, Step, arriving, default_layer, editing, find_layer, steps_of, watch
+from xaieval.layers import Edit, arriving, editing, find_layer, watch
 from xaieval.modalities.images import Images
 from xaieval.module_call import ModuleCall, keepable, normal
 from xaieval.passages import Chain
+from xaieval.places import Places
 from xaieval.propagation import Propagation, located
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
+from xaieval.token_grid import ChannelsFirst, Layout, Tokens
 from xaieval.unsupported import UnsupportedError
 
 if TYPE_CHECKING:
@@ -91,8 +94,7 @@ class Classifier:
         self.batch_size = {kind: BatchSize(batch_size, self.device) for kind in ("scores", "gradients")}
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
         self._call = ModuleCall(module, self.device, self.name, self._normalization)
-        self._chains: dict[tuple[int, ...], Chain] = {}
-        self._steps: dict[tuple[int, ...], list[Step]] = {}  # by the shape of an input
+        self._structure: dict[tuple[int, ...], tuple[Places, Chain]] = {}  # by the shape of an input
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -198,12 +200,13 @@ class Classifier:
             inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit makes n of it.
             target: The class explained for each, `(n,)`.
             arriving: What becomes of the first argument of a layer, by the layer's name.
-            outputs: What becomes of the output of a layer, by the layer's name.
+            outputs: What becomes of the output of a layer, by the layer's name; tokens and channels-last activations
+                are edited as `(n, K, h, w)`, tokens that stand for no place stay.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
-        before, after = arriving or {}, outputs or {}
+        before, after = arriving or {}, self._at_places(outputs or {}, inputs)
         modules = {name: find_layer(self.module, name) for name in (*before, *after)}
         with torch.no_grad(), editing(modules, before, arriving=True) as entered, editing(modules, after) as left:
             logits = self._call(inputs, self.precision != "float32", len(target))
@@ -211,6 +214,15 @@ class Classifier:
         if missing:
             raise ValueError(f"layer {missing[0]!r} was not reached by the call, so nothing was edited there")
         return Scores.read(logits, target)
+
+    def _at_places(self, edits: Mapping[str, Edit], example: Tensor) -> dict[str, Edit]:
+        """Edits of `(n, K, h, w)` as edits of what the layers give."""
+
+        def edited(edit: Edit, layout: Layout) -> Edit:
+            return lambda output: layout.put(output, edit(layout.places(output)))
+
+        layouts = self._layouts(list(edits), example)
+        return {name: edited(edit, layouts[name]) for name, edit in edits.items()}
 
     def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit", rule: str = "") -> tuple[Scores, Tensor]:
         """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each.
@@ -303,7 +315,7 @@ class Classifier:
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
-        modules = {name: find_layer(self.module, name) for name in layers}
+        modules, layouts = {name: find_layer(self.module, name) for name in layers}, self._layouts(layers, inputs)
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
@@ -311,7 +323,8 @@ class Classifier:
                 _check_reached(layers, kept)
                 outputs = [kept[name] for name in layers]
                 gradients = _gradients(Scores.read(logits, normal(target[part])).logit, outputs)
-            pairs = zip([given[name] for name in layers] if arrived else outputs, gradients, strict=True)
+            seen = [given[name] if arrived else layouts[name].places(kept[name]) for name in layers]
+            pairs = zip(seen, [layouts[name].places(g) for name, g in zip(layers, gradients, strict=True)], strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
         parts = list(self._packed(run, len(inputs), "gradients"))
@@ -326,13 +339,13 @@ class Classifier:
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
-        modules = {name: find_layer(self.module, name) for name in layers}
+        modules, layouts = {name: find_layer(self.module, name) for name in layers}, self._layouts(layers, inputs)
 
         def run(part: slice) -> dict[str, Tensor]:
             with torch.no_grad(), watch(modules) as kept:
                 self._call(inputs[part], self.precision == "bfloat16_all")
                 _check_reached(layers, kept)
-            return {name: output.detach().float() for name, output in kept.items()}
+            return {name: layouts[name].places(output.detach()).float() for name, output in kept.items()}
 
         parts = list(self._packed(run, len(inputs), "scores"))
         return {name: torch.cat([part[name] for part in parts]) for name in layers}
@@ -354,34 +367,64 @@ class Classifier:
         location, scale = self._normalization or (none, none + 1)
         twin._normalization = (location + constant, scale)
         twin._call = self._call.with_normalization(twin._normalization)
-        twin._chains = {}
         return twin
 
     def default_layer(self, method: str, example: Tensor) -> str:
-        """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes.
+        """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes."""
+        return self.layers[method] if method in self.layers else self.places(example).default_layer(method)
 
-        The shapes come from one call with one input for each input shape; it is no evaluation of a sample and not
-        counted.
+    def tokens(self, example: Tensor) -> Tokens:
+        """Which token of a vision transformer's sequence `(N, T, D)` stands for which place of a grid `(h, w)`.
+
+        It is found as default layers are, for each input shape once.
+
+        Args:
+            example: Inputs `(N, C, H, W)`.
+
+        Raises:
+            UnsupportedError: The model has no tokens, or they are no grid.
         """
-        if method in self.layers:
-            return self.layers[method]
-        shape = tuple(example.shape[1:])
-        if shape not in self._steps:
-            with torch.no_grad():
-                self._steps[shape] = steps_of(self.module, lambda: self._call(example[:1], False))
-        return default_layer(method, self.module, self._steps[shape])
+        return self.places(example).tokens()
+
+    def places(self, example: Tensor) -> Places:
+        """Where the outputs of all layers have their places.
+
+        They come from one call with one input for each input shape, in a transformer with some gradients; it is no
+        evaluation of a sample and not counted. For a transformer that call waits for the device, once.
+        """
+        return self._looked_up(example)[0]
 
     def chain(self, example: Tensor) -> Chain:
-        """The layers that everything passes on its way to the logits.
+        """The layers that everything passes on its way to the logits, from the same call as `places`."""
+        return self._looked_up(example)[1]
 
-        They come from one call with one input for each input shape; it is no evaluation of a sample and not counted.
-        """
+    def _looked_up(self, example: Tensor) -> tuple[Places, Chain]:
+        """What one call tells of the model."""
         key = tuple(example.shape[1:])
-        if key not in self._chains:
+        if key not in self._structure:
+            logits: list[Tensor] = []
+            chains: list[Chain] = []
+
+            def call() -> Tensor:
+                logits.append(self._call(leaf, False))
+                return logits[0]
+
+            def watched() -> Tensor:
+                chains.append(Chain(self.module, leaf, call))
+                return logits[0]
+
             with keepable(), torch.enable_grad():
                 leaf = normal(example[:1]).detach().clone().requires_grad_()
-                self._chains[key] = Chain(self.module, leaf, lambda: self._call(leaf, False))
-        return self._chains[key]
+                self._structure[key] = Places(self.module, leaf, watched), chains[0]
+        return self._structure[key]
+
+    def _layouts(self, layers: Sequence[str], example: Tensor) -> dict[str, Layout]:
+        """How the outputs of layers become `(N, K, h, w)`; those of a convolution are it without looking."""
+        modules = {name: find_layer(self.module, name) for name in layers}
+        return {
+            name: ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(example).layout(name)
+            for name, layer in modules.items()
+        }
 
     def size(self, kind: str) -> int:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""

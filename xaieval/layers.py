@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from xaieval.contributions import Kernel
 from xaieval.unsupported import UnsupportedError
@@ -16,18 +17,35 @@ from xaieval.unsupported import UnsupportedError
 Edit = Callable[[Tensor], Tensor]
 
 
+@dataclass(eq=False)
+class Call:
+    """One call of a module.
+
+    Attributes:
+        name: Dotted name.
+        layer: The module.
+        given: Shape of the first argument; empty where it is no tensor.
+        gave: Shape of what it returned; empty where that is no tensor.
+        pooled: Whether it ended in a pooling.
+        edge: Where the output leaves the gradient's graph; None where it needs no gradient.
+    """
+
+    name: str
+    layer: nn.Module
+    given: tuple[int, ...]
+    gave: tuple[int, ...]
+    pooled: bool
+    edge: GradientEdge | None
+
+
 @dataclass(frozen=True)
 class Step:
-    """One module's call: spatial sizes of its first input and its output (0 where there is none).
-
-    `tokens` tells that its output is a sequence of tokens `(N, T, D)`.
-    """
+    """One module's call: larger spatial side of its first input and of its output (0 where there is none)."""
 
     name: str
     before: int
     after: int
     pooled: bool
-    tokens: bool = False
 
 
 def find_layer(module: nn.Module, name: str) -> nn.Module:
@@ -170,25 +188,21 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
     """The layer that a class activation method reads if none is named, by shapes alone.
 
     `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the
-    last downsampling. Everything else, Grad-CAM first: the last spatial output before pooling. In a transformer no
-    layer before its tokens will do: a patch embedding has seen nothing of what follows.
+    last downsampling. Everything else, Grad-CAM first, and NormGrad where nothing is: the last spatial output before
+    pooling.
 
     Args:
         method: Name of the method.
         module: The model, for errors.
-        steps: What its parts did in one call, see `steps_of`.
+        steps: What its parts did in one call.
 
     Raises:
-        UnsupportedError: The model has no spatial layer, or none behind its tokens.
+        UnsupportedError: The model has no spatial layer.
     """
-    tokens = [place for place, step in enumerate(steps) if step.tokens]
-    spatial = [
-        step for step in steps[tokens[-1] if tokens else 0 :] if step.name and step.after > 1 and not step.pooled
-    ]
+    spatial = [step for step in steps if step.name and step.after > 1 and not step.pooled]
     if not spatial:
-        behind = " behind its tokens" if tokens else ""
         raise UnsupportedError(
-            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w){behind}",
+            f"{type(module).__name__} has no layer with a spatial output (N, K, h, w)",
             "choose another method, or name a layer with layer=",
         )
     shrinking = [step for step in spatial if step.before > step.after]
@@ -198,9 +212,9 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
     return spatial[-1].name
 
 
-def steps_of(module: nn.Module, call: Callable[[], object]) -> list[Step]:
-    """Every module's call in the order in which they end."""
-    steps: list[Step] = []
+def calls_of(module: nn.Module, call: Callable[[], Tensor]) -> tuple[list[Call], Tensor]:
+    """Every module's call in the order in which they end, and what the whole call gives."""
+    calls: list[Call] = []
     pooled: list[Tensor] = []
 
     def record(name: str) -> Callable[..., None]:
@@ -209,20 +223,19 @@ def steps_of(module: nn.Module, call: Callable[[], object]) -> list[Step]:
                 pooled.append(output)
             # A container that ends in a pooling returns the pooling's own tensor.
             ends_in_pooling = any(output is tensor for tensor in pooled)
-            tokens = isinstance(output, Tensor) and output.dim() == 3 and output.shape[1] > 1
-            steps.append(Step(name, _side(arguments[0] if arguments else None), _side(output), ends_in_pooling, tokens))
+            edge = get_gradient_edge(output) if isinstance(output, Tensor) and output.requires_grad else None
+            given = _shape(arguments[0] if arguments else None)
+            calls.append(Call(name, layer, given, _shape(output), ends_in_pooling, edge))
 
         return hook
 
     handles = [layer.register_forward_hook(record(name)) for name, layer in module.named_modules()]
     try:
-        call()
+        return calls, call()
     finally:
         for handle in handles:
             handle.remove()
-    return steps
 
 
-def _side(value: Any) -> int:
-    """The larger spatial side of an activation `(N, K, h, w)`, else 0."""
-    return max(value.shape[2:]) if isinstance(value, Tensor) and value.dim() == 4 else 0
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
