@@ -443,6 +443,34 @@ def test_what_a_model_does_not_support_is_undefined_and_no_error(tmp_path):
     assert run({"guided": GuidedBackprop()}, store=store).computed == 0
 
 
+@dataclass(frozen=True)
+class Refusing(Method):
+    """No map of the first samples of a chunk."""
+
+    units: ClassVar[str] = "gradient"
+    reference: ClassVar[str] = "none"
+    refuses: ClassVar[str] = "unsupported layers: completeness gap above 1 %"
+    refused: int = 1
+
+    def attribute(self, explicand):
+        first = torch.arange(explicand.count) < self.refused
+        return explicand.gradient.masked_fill(first[:, None, None, None], torch.nan)
+
+
+@pytest.mark.parametrize("refused", [1, 3])
+def test_a_sample_of_which_a_method_gives_no_map_is_undefined_and_no_error(tmp_path, refused):
+    store, methods = Store(tmp_path), {"refusing": Refusing(refused)}
+    rows = run(methods, store=store).rows
+    check_cells(rows)
+    samples = rows["sample"].isin([f"s{number}" for number in range(refused)])
+    assert set(rows.loc[samples, "reason"]) == {Refusing.refuses}
+    assert rows.loc[samples, "score"].isna().all()
+    same(rows[~samples], run().rows[~samples].assign(method="refusing"))
+    assert run(methods, store=store).computed == 0
+    more = run(methods, {"sparseness": Sparseness()}, store=store).rows  # maps of the others are kept, these made again
+    assert more["reason"].notna().tolist() == [True] * refused + [False] * (3 - refused)
+
+
 def test_a_metric_whose_copies_a_method_refuses_is_undefined(monkeypatch):
     def refused(*arguments):
         raise UnsupportedError("act1 saturates")

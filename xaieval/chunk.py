@@ -196,13 +196,16 @@ class Work:
         except Exception as error:  # whatever a stranger's method raises
             self._wait()
             return Map(None, None, [sentence(error)] * len(self.subjects), paid=paid.plus(ledger.paid))
-        finite = attribution.flatten(1).isfinite().all(1).tolist()  # waits for the device, so the seconds are known
-        errors = [None if good else NOT_FINITE for good in finite]
+        finite = _finite(attribution).tolist()  # waits for the device, so the seconds are known
+        refuses = method.component.refuses
+        if refuses and not any(finite):
+            return Map(None, None, [None] * len(finite), paid=paid.plus(ledger.paid), refusal=refuses)
+        errors = [None if good or refuses else NOT_FINITE for good in finite]
         made = Map(attribution, units, errors, ledger.standalone, paid.plus(ledger.paid))
-        self._keep(method, made)
+        self._keep(method, made, finite)
         return made
 
-    def _keep(self, method: Part, made: Map) -> None:
+    def _keep(self, method: Part, made: Map, finite: Sequence[bool]) -> None:
         if self._store is None or made.attribution is None or made.alone is None:
             return
         one = made.alone.per(len(self.subjects))
@@ -210,7 +213,7 @@ class Work:
         host = made.attribution.cpu()
         for row, subject in enumerate(self.subjects):
             key = self._keys.attribution(subject, method)
-            if key is not None and made.errors[row] is None:
+            if key is not None and finite[row]:
                 self._store.write_attribution(key, host[row], metadata)
 
     # -- scores ------------------------------------------------------------------------------------------------------
@@ -242,6 +245,8 @@ class Work:
         except Exception as error:  # whatever a stranger's metric raises
             self._wait()
             return Scored(metric, ledger, error=sentence(error))
+        if method.refuses:  # the first reason that holds is the one that is noted
+            reasons = {method.refuses: ~_finite(made.attribution), **reasons}
         return Scored(metric, ledger, values.double(), reasons)
 
     def _wait(self) -> None:
@@ -254,6 +259,11 @@ def sentence(error: BaseException) -> str:
     """An exception as one line: its class and what it says."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _finite(attribution: Tensor) -> Tensor:
+    """Which samples `(N,)` have a finite score for each feature."""
+    return attribution.flatten(1).isfinite().all(1)
 
 
 def _on_host(tensors: Sequence[Tensor]) -> Iterator[Tensor]:

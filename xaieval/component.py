@@ -30,6 +30,7 @@ class Method:
         reference: The paper: arXiv id or DOI.
         sentinel: A method that knows nothing of the model.
         complete: Claims that the attribution sums to f(x) - f(baseline).
+        refuses: What a map that is not finite means: why the method gave none of that sample. Empty: an error.
         syncs: Why the method needs the host, where it does.
         exceptions: Laws that do not hold for it, each with the reason.
     """
@@ -38,6 +39,7 @@ class Method:
     reference: ClassVar[str]
     sentinel: ClassVar[bool] = False
     complete: ClassVar[bool] = False
+    refuses: ClassVar[str] = ""
     syncs: ClassVar[str] = ""
     exceptions: ClassVar[dict[str, str]] = {}
 
