@@ -118,9 +118,14 @@ def _occlusion(module: nn.Module) -> Explain:
 
 def _cam(module: nn.Module) -> Explain:
     cam = captum.attr.LayerGradCam(module, module.get_submodule("network.layer4"))
-    return lambda inputs, target: captum.attr.LayerAttribution.interpolate(
-        cam.attribute(inputs, target=target), (224, 224), "bilinear"
-    ).expand(-1, 3, -1, -1)
+
+    def explain(inputs: Any, target: int) -> Any:
+        """A tuple for a tuple, which Captum's sensitivity hands over and expects."""
+        coarse = cam.attribute(inputs, target=target)
+        maps = captum.attr.LayerAttribution.interpolate(coarse, (224, 224), "bilinear").repeat(1, 3, 1, 1)
+        return (maps,) if isinstance(inputs, tuple) else maps
+
+    return explain
 
 
 CAPTUM: dict[str, Callable[[nn.Module], Explain]] = {
