@@ -347,6 +347,9 @@ BROKEN_METRICS = [
     ("ignorant_is_worst", broken_metric(spread, category="randomization", bounds=(0.0, 1.0))),
     ("exact_keeps_axiom", broken_metric(spread, category="axioms", higher_is_better=False)),
     ("exact_keeps_axiom", broken_metric(lambda e, a: 0 * spread(e, a), category="axioms", higher_is_better=False)),
+    ("blind_is_fair", broken_metric(lambda e, a: e.inputs.flatten(1).std(1), category="fairness", bounds=(0.0, 1.0))),
+    ("blind_is_fair", broken_metric(lambda e, a: 0 * spread(e, a), category="fairness", bounds=(0.0, 1.0))),
+    ("map_is_ignored", broken_metric(spread, category="fairness")),
     ("category", broken_metric(spread, category="beauty")),
     ("attributes", broken_metric(spread, needs=("money",))),
 ]

@@ -23,7 +23,7 @@ from xaieval.table import decimals_for, figures
 ENOUGH = 20
 """Independent photos below which nothing is ranked."""
 
-CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "complexity", "axioms")
+CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "complexity", "axioms", "fairness")
 """The order of the columns."""
 
 RANKING = ("faithfulness", "localization")

@@ -14,8 +14,8 @@ from xaieval.component import Method, Metric
 from xaieval.laws.common import same
 from xaieval.laws.components import FAIR, SMALL, limited
 from xaieval.laws.guards import LawBroken
-from xaieval.laws.probes import Moving, Noisy, Still, rectangles, values_of, work_on
-from xaieval.laws.toys import SIDE, Linear, Two, explicand, images, seeded
+from xaieval.laws.probes import Moving, Noisy, Still, random_maps, rectangles, values_of, work_on
+from xaieval.laws.toys import SIDE, General, Ignoring, Linear, Two, explicand, images, seeded
 
 Law = Callable[[Metric], None]
 PERMUTATIONS = 100
@@ -131,6 +131,30 @@ def law_exact_keeps_axiom(metric: Metric) -> None:
         raise LawBroken(f"exact maps of a linear model score {values.tolist()}, one pixel of them {alone.tolist()}")
 
 
+def law_blind_is_fair(metric: Metric) -> None:
+    """Fairness: a model that never sees the protected features has the best value, one that does a worse one."""
+    made, masks = limited(metric, SMALL), rectangles(1).expand(3, -1, -1)
+    blind = Ignoring(seeded(General), ~masks[0])
+    fair, unfair = (
+        values_of(made, explicand(module, mask=masks), random_maps(3, metric.accepts[0]), metric.accepts[0])
+        for module in (blind, seeded(General))
+    )
+    best = metric.bounds[1] if metric.higher_is_better else metric.bounds[0]
+    same(1 + fair, torch.full_like(fair, 1 + best), "a model blind to the protected features has not the best value")
+    if not _better(metric, fair, unfair):
+        raise LawBroken(f"a blind model scores {fair.tolist()}, one that sees the features {unfair.tolist()}")
+
+
+def law_map_is_ignored(metric: Metric) -> None:
+    """Fairness: it judges the model, so that all maps have one value."""
+    made, expected = limited(metric, SMALL), None
+    for units in metric.accepts:
+        for maps in (random_maps(3, units), random_maps(3, units, seed=1)):
+            values = values_of(made, work_on(), maps, units)
+            expected = values if expected is None else expected
+            same(values, expected, f"another map has another value (units {units})", 1e-6)
+
+
 def law_category(metric: Metric) -> None:
     """The category is one of those that have laws."""
     raise LawBroken(f"category is {metric.category!r}, expected one of {', '.join(CATEGORIES)}")
@@ -143,6 +167,7 @@ CATEGORIES: dict[str, tuple[Law, ...]] = {
     "robustness": (law_still_is_best, law_smooth_beats_noisy),
     "randomization": (law_ignorant_is_worst,),
     "axioms": (law_exact_keeps_axiom,),
+    "fairness": (law_blind_is_fair, law_map_is_ignored),
 }
 
 

@@ -1,0 +1,94 @@
+"""Accumulated prediction sensitivity: how much a prediction depends on the features that it should not depend on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xaieval.component import Method, Metric
+from xaieval.explicand import Explicand
+
+
+@dataclass(frozen=True)
+class AccumulatedPredictionSensitivity(Metric):
+    """Change of all class probabilities with the protected features (Krishna 2022, arXiv 2203.08670, P = w'Jv).
+
+    With the size `J_ij = ||dp_i/dx_j||` of the gradient of the probability of class i at feature j, in L2 over its
+    channels (the values of a token's embedding, the colors of a pixel; one channel: the absolute value), summed over
+    the K classes (w = 1) and averaged over the protected features S, those that exist inside the mask (v = 1/|S|):
+
+        P = sum_i mean_{j in S} J_ij,    (N,), of J (K, *F)
+
+    On `softmax(W x)` with probabilities p it is `sum_i p_i mean_S ||W_i - sum_k p_k W_k||`.
+
+    Lower is better: fairer. Bounds: at least 0, reached by a model that ignores the protected features. Cost: a forward
+    and a backward for each class, once for all methods. Needs: mask. Undefined for an empty mask, and `skipped: cost`
+    over the budget.
+
+    It judges the model and not the map, so that every method has the same value; the map is asked for as for any
+    metric. Embeddings of another length or scale have other gradients: compare models on the same inputs.
+
+    Differs from the paper: the weights, which the paper leaves to the user, are fixed; the mean over S makes texts of
+    different lengths comparable. Which norm the paper takes over a token's embedding is unverified.
+
+    Attributes:
+        budget: Most classes that a model may have; above it nothing is spent and the value is undefined. 0: no limit.
+
+    Raises:
+        ValueError: A negative budget.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    category: ClassVar[str] = "fairness"
+    needs: ClassVar[tuple[str, ...]] = ("mask",)
+    reference: ClassVar[str] = "arXiv:2203.08670"
+    budget: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.budget < 0:
+            raise ValueError(
+                f"AccumulatedPredictionSensitivity: budget is a number of classes, 0 for no limit, got {self.budget}"
+            )
+
+    def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
+        """The sensitivity `(N,)`, NaN over the budget."""
+        if self._too_costly(explicand):
+            return explicand.inputs.new_full((explicand.count,), torch.nan)
+        protected = _protected(explicand)
+        sizes = explicand.shared("accumulated prediction sensitivity", lambda: _sensitivity(explicand))
+        return (sizes * protected).flatten(1).sum(1) / protected.flatten(1).sum(1)
+
+    def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """See the base class."""
+        reasons = super().undefined(explicand, attribution, units)
+        if explicand.mask is not None:
+            reasons["empty mask"] = ~_protected(explicand).flatten(1).any(1)
+            if self._too_costly(explicand):
+                reasons["skipped: cost"] = torch.ones_like(explicand.target, dtype=torch.bool)
+        return reasons
+
+    def _too_costly(self, explicand: Explicand) -> bool:
+        return bool(self.budget) and (explicand.classifier.classes or 0) > self.budget
+
+
+def _protected(explicand: Explicand) -> Tensor:
+    """The present features inside the mask, bool `(N, *F)`."""
+    mask, present = explicand.mask, explicand.present
+    assert mask is not None  # nothing is scored without one
+    return mask if present is None else mask & present
+
+
+def _sensitivity(explicand: Explicand) -> Tensor:
+    """Sum over all classes of the size of the probability's gradient at each feature, `(N, *F)`."""
+    total = torch.zeros_like(explicand.inputs[:, 0])
+    for batch in explicand.batches(explicand.classifier.classes or 1):
+        each_class = batch.copies(batch.inputs).retargeted(batch.variants)
+        gradients = [part.gradients(part.inputs, "probability") for part in each_class.batches(1)]
+        batch.add(total, torch.linalg.vector_norm(torch.cat(gradients), dim=1))
+    return total
