@@ -295,6 +295,18 @@ class Classifier:
         values, gradients = zip(*parts, strict=True)
         return Scores(torch.cat(values, 1)), torch.cat(gradients)
 
+    @contextlib.contextmanager
+    def _propagating(self, make: Callable[[], Propagation] | None) -> Iterator[None]:
+        """Rules in the block, if there are any; in one that has hooks on layers already."""
+        if make is None:
+            yield
+            return
+        mode = make()
+        with located(self.module, mode), mode:
+            yield
+        if mode.unsupported:
+            raise mode.refusal(mode.unsupported)
+
     def _callers(self, inputs: Tensor, mode: Propagation) -> dict[str, str]:
         """The layer that calls each unsupported function, from another call; no evaluation of a sample."""
         with located(self.module, mode), mode:
@@ -302,7 +314,12 @@ class Classifier:
         return mode.unsupported
 
     def activations(
-        self, inputs: Tensor, target: Tensor, layers: Sequence[str], arrived: bool = False
+        self,
+        inputs: Tensor,
+        target: Tensor,
+        layers: Sequence[str],
+        arrived: bool = False,
+        make: Callable[[], Propagation] | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Output of each layer and the gradient of the logit there, from one forward and one backward for all layers.
 
@@ -311,15 +328,19 @@ class Classifier:
             target: The class explained for each, `(N,)`.
             layers: Dotted names.
             arrived: Each layer's input in place of its output; the gradient is that at the output still.
+            make: Rules that replace derivatives between the layers and the logits; called anew for each call of the
+                model.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
+            UnsupportedError: The model calls a function after a layer that has no rule; names the layer.
         """
         modules, layouts = {name: find_layer(self.module, name) for name in layers}, self._layouts(layers, inputs)
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
-                logits = self._call(normal(inputs[part]), self.precision == "bfloat16_all")
+                with self._propagating(make):
+                    logits = self._call(normal(inputs[part]), self.precision == "bfloat16_all" and make is None)
                 _check_reached(layers, kept)
                 outputs = [kept[name] for name in layers]
                 gradients = _gradients(Scores.read(logits, normal(target[part])).logit, outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from xaieval.bound import Bound
 from xaieval.contributions import Kernel
 from xaieval.layers import Edit, find_layer, kernel_of, last_convolution
+from xaieval.propagation import Propagation
 from xaieval.scores import Scores
 
 
@@ -50,6 +51,25 @@ class Inner(Bound):
 
         found = self.shared(f"{'arrivals' if arrived else 'activations'}:{sorted(watched)}", make)
         return {name: found[name] for name in layers}
+
+    def propagated_to(self, layer: str, make: Callable[[], Propagation]) -> tuple[Tensor, Tensor]:
+        """A layer's output and what a propagation brings back from the logit to it, `(N, K, h, w)` each.
+
+        One forward and one backward. What comes before the layer needs no rules.
+
+        Args:
+            layer: Dotted name.
+            make: The rules; called anew for each call of the model.
+
+        Raises:
+            ValueError: The model has no such layer, the call never reaches it, or its output has no places.
+            UnsupportedError: The model calls a function after the layer that has no rule.
+        """
+        self._check_weights()
+        self.meter.spend(self.count, self.count)
+        output, relevance = self.classifier.activations(self.inputs, self.target, (layer,), make=make)[layer]
+        self._checked_layers({layer: output})
+        return output, relevance
 
     def _together(self, layers: Sequence[str]) -> tuple[str, ...]:
         """Layers that were watched before if these are among them, else all that are read by default if these are."""
