@@ -52,6 +52,25 @@ def test_layers_of_efficientnet_lite0(lines):
     assert everything["blocks.3.0.conv_dw"] == ("240 x 14 x 14", "Conv2dSame", [])
 
 
+def test_layers_of_a_vision_transformer(lines):
+    """Tokens show their grid, without the class token; the default is the block before the last, see `Places`."""
+    first, found = lines("model=timm", "model.timm.name=vit_tiny_patch16_224", "model.timm.pretrained=false")
+    assert "spatial layers" in first
+    shape, kind, methods = found["blocks.10"]
+    assert (shape, kind) == ("192 x 14 x 14", "Block")
+    assert {"grad_cam", "normgrad"} <= set(methods)
+    assert found["patch_embed"][0] == found["norm"][0] == "192 x 14 x 14"
+    assert not found["blocks.11"][2]
+    assert "head" not in found
+
+
+def test_a_model_without_default_layers_shows_the_others(lines):
+    _, found = lines("model=timm", "model.timm.name=levit_128s", "model.timm.pretrained=false")
+    assert found["stages.0"][0] == "128 x 14 x 14"
+    assert "stages.1" not in found  # its 7 x 7 tokens take over every second place
+    assert not any(methods for *_, methods in found.values())
+
+
 def test_a_models_own_choice_is_marked(lines, tmp_path, monkeypatch):
     monkeypatch.chdir(make_project(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))

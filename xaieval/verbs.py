@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import sys
@@ -14,7 +15,6 @@ import pandas as pd
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
-from torch import Tensor, nn
 
 from xaieval import leaderboard as boards
 from xaieval import plots
@@ -30,6 +30,7 @@ from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
 from xaieval.support import refusal
+from xaieval.unsupported import UnsupportedError
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> None:
@@ -181,7 +182,8 @@ def catalog(arguments: Sequence[str]) -> None:
 def layers(arguments: Sequence[str]) -> None:
     """`layers [model=NAME] [--all]`: the layers of a model whose output is spatial, in the order in which they end.
 
-    Those deeper than two levels are shown with `--all`, or where they are the default of a method.
+    Tokens and channels-last activations are shown as methods read them, channels and the grid of places. Layers deeper
+    than two levels are shown with `--all`, or where they are the default of a method.
 
     Raises:
         ConfigError: An unknown flag, or several models.
@@ -192,7 +194,7 @@ def layers(arguments: Sequence[str]) -> None:
     classifier = _only("model", _composed([argument for argument in arguments if argument not in flags]))
     side = classifier.preprocess.crop if classifier.preprocess is not None else 224
     explicand = classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
-    found, marks = outputs(explicand), _defaults(explicand)
+    found, marks = classifier.places(explicand.inputs).shapes, _defaults(explicand)
     shown = {name: line for name, line in found.items() if flags or name in marks or name.count(".") < 2}
     more = "" if len(shown) == len(found) else " (--all shows those deeper inside)"
     _print(f"{classifier.name}, an input of 3 x {side} x {side}: {len(shown)} of {len(found)} spatial layers{more}")
@@ -201,34 +203,14 @@ def layers(arguments: Sequence[str]) -> None:
         _print(f"  {name:{max(map(len, shown))}}  {' x '.join(map(str, shape)):14}  {kind:14}{ending}")
 
 
-def outputs(explicand: Explicand) -> dict[str, tuple[tuple[int, ...], str]]:
-    """For each layer with a spatial output its shape `(K, h, w)` and class, in the order in which the layers end."""
-    found: dict[str, tuple[tuple[int, ...], str]] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, arguments: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == explicand.inputs.dim() and max(output.shape[2:]) > 1:
-                found[name] = (tuple(output.shape[1:]), type(layer).__name__)
-
-        return hook
-
-    named = explicand.classifier.module.named_modules()
-    handles = [layer.register_forward_hook(note(name)) for name, layer in named if name]
-    try:
-        explicand.classifier.logits(explicand.inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
 def _defaults(explicand: Explicand) -> dict[str, list[str]]:
-    """For each layer that methods read if none is named these methods."""
+    """For each layer that methods read if none is named these methods; none where the model has no such layer."""
     from xaieval.method_catalog import default_layers
 
     found: dict[str, list[str]] = {}
     for kind, methods in default_layers((name, default("method", name)) for name in names("method")).items():
-        found.setdefault(explicand.layer(kind), []).extend(methods)
+        with contextlib.suppress(UnsupportedError):
+            found.setdefault(explicand.layer(kind), []).extend(methods)
     return found
 
 
