@@ -29,7 +29,7 @@ class ROAD(Metric):
     any model and the negated map has the negative of the value.
 
     Higher is better. Bounds: -.5 to .5 for a probability or the accuracy, else none. Cost: 2 K forwards, and as many
-    linear systems: 0.06 s each for an image of 224 pixels on one core of a CPU. 0 where nothing changes the score.
+    linear systems: 0.07 s each for an image of 224 pixels on one core of a CPU. 0 where nothing changes the score.
 
     Differs from the paper: it plots the accuracy on a dataset over the parts, one curve for each order; the value here
     is half the mean difference of the two (as in pytorch-grad-cam's `ROADCombined`, with other parts), and of the
