@@ -29,11 +29,12 @@ from xaieval.metrics.pointing_game import PointingGame
 from xaieval.metrics.relevance_rank import RelevanceRank
 from xaieval.models import planted
 from xaieval.models.loading import ModelError
+from xaieval.unsupported import UnsupportedError
 
 CONF = Path(__file__).parents[1] / "conf"
 COUNT = 12
 SENTINELS = [Random(), RandomCoarse(), Permuted(), Constant(), EdgeDetector(), CentreBlob()]
-METRICS = dict(composed("metric"))
+METHODS, METRICS = dict(composed("method")), dict(composed("metric"))
 
 
 def stacked(samples):
@@ -254,6 +255,23 @@ def test_real_methods_beat_every_sentinel_on_every_sample(where, sentinel_ranks,
     values = RelevanceRank()(where, method(where))
     assert (values > sentinel_ranks.amax(0)).all()
     assert values.min() > 0.6
+
+
+ELSEWHERE = {"deconvnet": "it hands every cell the pattern of the class, whether it is there or not"}
+"""Methods that find no patch, with the reason."""
+
+
+@pytest.mark.parametrize("name", [name for name, method in composed("method") if not method.sentinel])
+def test_every_method_finds_the_patch(name):
+    where = bound(count=4)
+    try:
+        values = RelevanceRank()(where, METHODS[name](where))
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    if name in ELSEWHERE:
+        assert (values.abs() < 0.1).all()
+    else:
+        assert (values > 0.6).all()
 
 
 # -- metrics of faithfulness -----------------------------------------------------------------------------------------
