@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from xaieval.attention import Mix
 from xaieval.classifier import Classifier
 from xaieval.cost import Cost, Ledger, Meter
 from xaieval.draws import Draws
@@ -196,3 +197,25 @@ class Bound:
         rows = self.count * (1 + len(others))
         self.meter.spend(rows, rows)
         return self.classifier.propagated([self.inputs, *others], self.target, make)
+
+    def attentions(self, key: str, mix: Mix, gradients: bool = False) -> Tensor:
+        """What each place gives, through all attentions, to the tokens that the logits read, `(N, 1, h, w)`.
+
+        One forward, and one backward with gradients; computed once for everyone who asks with this key.
+
+        Args:
+            key: The name of `mix`.
+            mix: Makes of an attention's weights `(n, heads, T, T)` what each token takes over from each, `(n, T, T)`.
+            gradients: Whether it is also given the logit's gradients at the weights.
+
+        Raises:
+            UnsupportedError: The model does not attend over all its tokens again and again, or they are no grid.
+        """
+
+        def make() -> Tensor:
+            self._check_weights()
+            maps = self.classifier.attentions(self.inputs, self.target, mix, gradients)
+            self.meter.spend(self.count, self.count * gradients)  # afterwards: a refusal costs nothing
+            return maps
+
+        return self.shared(f"attentions:{key}", make)

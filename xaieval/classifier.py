@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from xaieval.attention import Mix, carried, matrices, reading
 from xaieval.axes import CHANNELS_FIRST
 from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, arriving, editing, find_layer, watch
@@ -95,6 +96,7 @@ class Classifier:
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
         self._call = ModuleCall(module, self.device, self.name, self._normalization)
         self._structure: dict[tuple[int, ...], tuple[Places, Chain]] = {}  # by the shape of an input
+        self._readings: dict[tuple[int, ...], Tensor] = {}  # by the shape of an input
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -199,15 +201,18 @@ class Classifier:
         Args:
             inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit makes n of it.
             target: The class explained for each, `(n,)`.
-            arriving: What becomes of the first argument of a layer, by the layer's name.
+            arriving: What becomes of the first argument of a layer, by the layer's name; `(n, K, h, w)` or features.
             outputs: What becomes of the output of a layer, by the layer's name; tokens and channels-last activations
                 are edited as `(n, K, h, w)`, tokens that stand for no place stay.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
+            UnsupportedError: A layer is given tokens or channels-last activations, where what arrives is to be edited.
         """
         before, after = arriving or {}, self._at_places(outputs or {}, inputs)
         modules = {name: find_layer(self.module, name) for name in (*before, *after)}
+        for name in before:
+            self.places(inputs).check_arriving(name)
         with torch.no_grad(), editing(modules, before, arriving=True) as entered, editing(modules, after) as left:
             logits = self._call(inputs, self.precision != "float32", len(target))
         missing = [name for name in modules if name not in entered | left]
@@ -370,6 +375,42 @@ class Classifier:
 
         parts = list(self._packed(run, len(inputs), "scores"))
         return {name: torch.cat([part[name] for part in parts]) for name in layers}
+
+    def attentions(self, inputs: Tensor, target: Tensor, mix: Mix, gradients: bool = False) -> Tensor:
+        """What each place gives, through all attentions, to the tokens that the logits read, `(N, 1, h, w)`.
+
+        Which tokens are read, and which stand for a place, is looked up with one input for each input shape; these
+        calls are no evaluations of a sample and not counted.
+
+        Args:
+            inputs: `(N, C, *F)`.
+            target: The class explained for each, `(N,)`.
+            mix: Makes of an attention's weights `(n, heads, T, T)` what each token takes over from each, `(n, T, T)`.
+            gradients: Whether it is also given the logit's gradients at the weights; then there is a backward as well.
+
+        Raises:
+            UnsupportedError: The model does not attend over all its tokens again and again, or they are no grid.
+        """
+        read, tokens = self._reading(inputs), self.tokens(inputs)
+
+        def run(part: slice) -> Tensor:
+            def score() -> Tensor:
+                leaf = normal(inputs[part]).detach().requires_grad_(gradients)
+                return Scores.read(self._call(leaf, self.precision == "bfloat16_all"), normal(target[part])).logit
+
+            with keepable():
+                return carried(read, matrices(self.module, mix, score, gradients), tokens)
+
+        return torch.cat(list(self._packed(run, len(inputs), "gradients" if gradients else "scores")))
+
+    def _reading(self, example: Tensor) -> Tensor:
+        """How much the logits read each token behind the last attention, `(1, 1, T)`, found once for a shape."""
+        shape = tuple(example.shape[1:])
+        if shape not in self._readings:
+            with keepable():
+                one = normal(example[:1])
+                self._readings[shape] = reading(self.name, self.module, one, lambda leaf: self._call(leaf, False))
+        return self._readings[shape]
 
     def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
