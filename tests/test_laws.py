@@ -20,6 +20,7 @@ from xaieval.laws.guards import Planes, no_waiting, untouched
 from xaieval.metrics.deletion import Deletion
 from xaieval.metrics.relevance_mass import RelevanceMass
 from xaieval.metrics.sparseness import Sparseness
+from xaieval.unsupported import UnsupportedError
 
 COMPONENTS = {name: component for group in ("method", "metric") for name, component in composed(group)}
 CASES = [
@@ -401,6 +402,36 @@ class Misspelled(Sparseness):
 
 def test_an_exception_that_names_no_law_is_reported():
     assert [result.law for result in check(Misspelled) if not result.kept] == ["beauty"]
+
+
+# -- networks that a method refuses --
+
+
+def attended(self, explicand):
+    return explicand.upsample(explicand.attentions("mean", lambda weights: weights.mean(1)))
+
+
+def not_alike(self, explicand):
+    return attended(self, explicand) + len(explicand.inputs)
+
+
+def refusing(self, explicand):
+    raise UnsupportedError(f"{explicand.classifier.name} is not supported")
+
+
+def test_a_method_that_refuses_convolutional_networks_is_held_to_the_laws_on_transformers():
+    def kept(body):
+        return {result.law: result.kept for result in check(broken("Attended", body))}
+
+    results = kept(attended)
+    assert {law for law, one in results.items() if not one} == {"pickle"}  # its class is local
+    assert {law for law, one in kept(not_alike).items() if not one} == {"pickle", "neighbors"}
+
+
+def test_a_method_that_refuses_all_networks_is_told_of_the_first():
+    results = {result.law: result for result in check(broken("Refusing", refusing))}
+    assert "it raised UnsupportedError: unsupported layers: General is not supported" in results["output"].explanation
+    assert not results["meta"].kept
 
 
 # -- the check as a user sees it --

@@ -5,8 +5,8 @@
 
 A law is a function `law_x(component)` that raises `LawBroken` with a sentence; its docstring says what it demands. The
 laws of a component are chosen by its attributes (`units`, `complete`, `sentinel`, `syncs`; `category`, `needs`, ...).
-Laws are checked on small networks with small budgets: fields called samples, steps, designs, copies, grid, window,
-stride and tolerance are limited for the check.
+Laws are checked on small networks (transformers for a method that refuses convolutional ones) with small budgets:
+fields called samples, steps, designs, copies, grid, window, stride and tolerance are limited for the check.
 
 An exception is declared on the class, `exceptions = {"law": "reason"}`, and must be one: a law that holds all the same
 is reported as broken.
@@ -14,6 +14,7 @@ is reported as broken.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from xaieval.component import Method, Metric
 from xaieval.laws import methods, metrics
 from xaieval.laws.components import composed
 from xaieval.laws.guards import LawBroken
+from xaieval.laws.toys import ATTENDING
+from xaieval.unsupported import UnsupportedError
 
 __all__ = ["LawBroken", "Result", "check", "composed", "laws_of", "name_of", "report", "verify"]
 
-Law = Callable[[Any], None]
+Law = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,31 @@ def verify(law: Law, component: Method | Metric) -> None:
     """
     reason = component.exceptions.get(name_of(law))
     if reason is None:
-        law(component)
+        hold(law, component)
         return
     try:
-        law(component)
+        hold(law, component)
     except (LawBroken, ValueError):  # broken as declared, or the law's model is refused
         return
     raise LawBroken(f"the class declares an exception ({reason}), but the law holds: remove it from exceptions")
+
+
+def hold(law: Law, component: Method | Metric) -> None:
+    """Hold a component to a law on convolutional networks, or on transformers if it refuses those.
+
+    Raises:
+        LawBroken: The law does not hold.
+        UnsupportedError: The component refuses the networks of the law.
+    """
+    try:
+        law(component)
+    except UnsupportedError as refusal:
+        if "family" not in inspect.signature(law).parameters:
+            raise
+        try:
+            law(component, ATTENDING)
+        except UnsupportedError:
+            raise refusal from None
 
 
 def check(target: Any) -> list[Result]:

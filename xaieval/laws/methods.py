@@ -1,9 +1,12 @@
-"""The laws of methods: what every attribution method has to keep. Each is a function that raises `LawBroken`."""
+"""The laws of methods: what every attribution method has to keep. Each is a function that raises `LawBroken`.
+
+Those with a `family` of networks hold for methods of any kind: they are held on convolutional networks, and on
+transformers by a method that refuses these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 from torch import nn
@@ -15,13 +18,14 @@ from xaieval.laws.common import difference, same
 from xaieval.laws.components import FAIR, SMALL, changed, depth, has_field, limited, reseeded
 from xaieval.laws.guards import LawBroken, Planes, no_waiting, untouched
 from xaieval.laws.toys import (
+    ATTENDING,
+    CONVOLUTIONAL,
     SIDE,
-    Bright,
     Counting,
+    Family,
     General,
     Ignoring,
     Linear,
-    Rectified,
     Smooth,
     bright_images,
     explicand,
@@ -31,8 +35,9 @@ from xaieval.laws.toys import (
     seeded,
 )
 from xaieval.removal import removal_of
+from xaieval.unsupported import UnsupportedError
 
-Law = Callable[[Method], None]
+Law = Callable[..., None]
 
 
 def laws_of(method: Method) -> Iterator[Law]:
@@ -63,11 +68,11 @@ def _fixed_baseline(method: Method) -> bool:
 # -- the output --
 
 
-def law_output(method: Method) -> None:
+def law_output(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The attribution has the input's shape (or one channel), is float32 on its device, and is finite."""
     made = limited(method, SMALL)
     for inputs in (images(3), images(1)):
-        work = explicand(seeded(General), inputs)
+        work = explicand(seeded(family.general), inputs)
         maps = made(work)  # checks shape, type and device
         if not bool(maps.isfinite().all()):
             raise LawBroken("the attribution has NaN or infinite values: look for a division by zero")
@@ -77,9 +82,9 @@ def law_output(method: Method) -> None:
         raise LawBroken(f"importance is one score for each feature, (N, 1, *F), got {tuple(maps.shape)}")
 
 
-def law_own_tensor(method: Method) -> None:
+def law_own_tensor(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The attribution is a tensor of its own: changing it changes neither the inputs nor a second attribution."""
-    made, work = limited(method, SMALL), explicand(seeded(General))
+    made, work = limited(method, SMALL), explicand(seeded(family.general))
     inputs, maps = work.inputs.clone(), made(work)
     expected = maps.clone()
     maps.fill_(7.0)
@@ -91,24 +96,24 @@ def law_own_tensor(method: Method) -> None:
 # -- the same answer always --
 
 
-def law_deterministic(method: Method) -> None:
+def law_deterministic(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Two fresh calls with one seed agree."""
     made = limited(method, SMALL)
-    first, second = (made(explicand(seeded(General))) for _ in range(2))
+    first, second = (made(explicand(seeded(family.general))) for _ in range(2))
     same(first, second, "two calls with the same seed differ: draw with batch.normal, batch.uniform or a design", 1e-6)
 
 
-def law_seed(method: Method) -> None:
+def law_seed(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Another seed gives another attribution."""
     made = limited(method, SMALL)
-    first, second = (reseeded(made, seed)(explicand(seeded(General))) for seed in (0, 1))
+    first, second = (reseeded(made, seed)(explicand(seeded(family.general))) for seed in (0, 1))
     if difference(first, second) < 1e-4:
         raise LawBroken("seeds 0 and 1 give the same attribution: the field seed does nothing")
 
 
-def law_copies(method: Method) -> None:
+def law_copies(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """In perturbed copies of an input draws and designs are fresh, with common draws they are those of the original."""
-    made, work = limited(method, SMALL), explicand(seeded(General), images(2), batch_size=8)
+    made, work = limited(method, SMALL), explicand(seeded(family.general), images(2), batch_size=8)
     original = made(work)
     for batch in work.batches(2):
         fresh, common = (made(batch.copies(batch.inputs, common_draws=held)) for held in (False, True))
@@ -117,37 +122,37 @@ def law_copies(method: Method) -> None:
             raise LawBroken("two copies of one input have the same draws: a design must come from explicand.design")
 
 
-def law_batch_size(method: Method) -> None:
+def law_batch_size(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The number of inputs in one call of the model does not matter."""
     made = limited(method, SMALL)
-    expected = made(explicand(seeded(General), batch_size=3))
+    expected = made(explicand(seeded(family.general), batch_size=3))
     for size in (1, 2, 7, 64):
-        maps = made(explicand(seeded(General), batch_size=size))
+        maps = made(explicand(seeded(family.general), batch_size=size))
         same(maps, expected, f"batches of {size} and of 3 inputs give different attributions")
 
 
-def law_order(method: Method) -> None:
+def law_order(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The order of the samples does not matter."""
     made, inputs = limited(method, SMALL), images(4)
-    expected = made(explicand(seeded(General), inputs))
-    turned = made(explicand(seeded(General), inputs.flip(0), ids=names(4)[::-1], target=[3, 2, 1, 0]))
+    expected = made(explicand(seeded(family.general), inputs))
+    turned = made(explicand(seeded(family.general), inputs.flip(0), ids=names(4)[::-1], target=[3, 2, 1, 0]))
     same(turned.flip(0), expected, "in reverse order the samples get other attributions")
 
 
-def law_neighbors(method: Method) -> None:
+def law_neighbors(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """A sample alone and beside very different samples gets the same attribution."""
     made, inputs = limited(method, SMALL), images(3)
     inputs[1:] *= 10
-    beside = made(explicand(seeded(General), inputs))
-    alone = made(explicand(seeded(General), inputs[:1]))
+    beside = made(explicand(seeded(family.general), inputs))
+    alone = made(explicand(seeded(family.general), inputs[:1]))
     same(
         beside[:1], alone, "beside other samples a sample gets another attribution: something is scaled over the batch"
     )
 
 
-def law_layout(method: Method) -> None:
+def law_layout(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Inputs may be strided in memory, as those of perturbed copies are."""
-    made, work = limited(method, SMALL), explicand(seeded(General))
+    made, work = limited(method, SMALL), explicand(seeded(family.general))
     expected = made(work)
     wide = torch.stack((work.inputs, work.inputs), -1)[..., 0]
     turned = work.inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
@@ -159,9 +164,9 @@ def law_layout(method: Method) -> None:
 # -- what stays as it was --
 
 
-def law_untouched(method: Method) -> None:
+def law_untouched(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Weights, buffers, modes, hooks, gradients and the global random states stay as they were."""
-    made, module = limited(method, SMALL), _used_model()
+    made, module = limited(method, SMALL), _used_model(family)
     inputs = images(3)
     expected = inputs.clone()
     with untouched(module):
@@ -170,9 +175,9 @@ def law_untouched(method: Method) -> None:
         raise LawBroken("it changed the user's images")
 
 
-def law_exception(method: Method) -> None:
+def law_exception(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The model stays as it was when it fails in the middle, and works afterwards."""
-    made, module = limited(method, SMALL), Counting(_used_model())
+    made, module = limited(method, SMALL), Counting(_used_model(family))
     work = explicand(module, batch_size=1)
     module.calls = 0
     expected, calls = made(work), module.calls
@@ -193,42 +198,48 @@ def _try(method: Method, work: object) -> None:
             raise
 
 
-def _used_model() -> nn.Module:
+def _used_model(family: Family) -> nn.Module:
     """A model in the middle of training: some gradients, frozen weights and a hook of the user's."""
-    module = seeded(General)
-    first, norm, frozen = module.get_parameter("0.weight"), module.get_submodule("1"), module.get_parameter("4.weight")
+    module = seeded(family.general)
+    first, *_, frozen = module.parameters()
     first.grad = torch.ones_like(first)
     frozen.requires_grad_(False)
-    norm.register_forward_hook(lambda *_: None)
+    _, second, *_ = module.children()
+    second.register_forward_hook(lambda *_: None)
     return module
 
 
 # -- where it runs --
 
 
-def law_meta(method: Method) -> None:
+def law_meta(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """It runs end to end on the meta device, where no value can be read."""
     made, inputs = limited(method, SMALL), images(3)
-    work = explicand(seeded(General), inputs.to("meta"), device="meta")
+    work = explicand(seeded(family.general), inputs.to("meta"), device="meta")
     try:
         maps = made(work)
+    except UnsupportedError:
+        raise
     except Exception as error:
         raise LawBroken(f"on the meta device it raises {type(error).__name__}: {error}") from error
     if maps.device.type != "meta":
         raise LawBroken(f"for inputs on the meta device the attribution is on {maps.device}")
 
 
-def law_no_waiting(method: Method) -> None:
+def law_no_waiting(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """It never makes the device wait for the host."""
-    made, work = limited(method, SMALL), explicand(seeded(General))
+    made, work = limited(method, SMALL), explicand(seeded(family.general))
+    if family is ATTENDING:  # the places of tokens are looked up once for a model, which waits
+        made(work)
+        work = work.classifier.explicand(images(3, seed=1), [0, 1, 2], names(3))
     with no_waiting():
         made(work)
 
 
-def law_absent(method: Method) -> None:
+def law_absent(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Values of absent features change nothing where the model ignores them."""
     made, inputs, present = limited(method, SMALL), images(3), partly_present()
-    module = Ignoring(seeded(General), present)
+    module = Ignoring(seeded(family.general), present)
     shown = present.expand(3, -1, -1)
     other = torch.where(present, inputs, 5 * images(3, seed=1) - 2)
     first, second = (made(explicand(module, values, present=shown)) for values in (inputs, other))
@@ -257,12 +268,12 @@ def law_linear_contribution(method: Method) -> None:
     same(maps, expected, "on a linear model it is not w (x - baseline)")
 
 
-def law_planted(method: Method) -> None:
+def law_planted(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """On a model that sees bright pixels alone, importance has its maximum and its mass where they are."""
     made = limited(method, FAIR)
     side, patch, near = 24, 6, 3
     inputs, mask = bright_images(3, side, patch)
-    maps = made(explicand(Bright(), inputs, target=0))[:, 0]
+    maps = made(explicand(family.planted(), inputs, target=0))[:, 0]
     around = nn.functional.max_pool2d(mask[:, None].float(), 2 * near + 1, 1, near)[:, 0] > 0
     tops = maps.flatten(1).argmax(1)
     if not bool(around.flatten(1).gather(1, tops[:, None]).all()):
@@ -287,21 +298,20 @@ def law_complete(method: Method) -> None:
     same(total, change, "the sum is not f(x) - f(baseline)", 1e-3)
 
 
-def law_hooks(method: Method) -> None:
-    """A rectifier as a module, as an in-place module and as a function give the same attribution."""
+def law_hooks(method: Method, family: Family = CONVOLUTIONAL) -> None:
+    """A rectifier, or attention, gives the same attribution as a module, in place or as a function."""
     made = limited(method, SMALL)
-    modules = {kind: seeded(partial(Rectified, kind)) for kind in ("module", "in place", "function")}
-    maps = {kind: made(explicand(module)) for kind, module in modules.items()}
-    for kind in ("in place", "function"):
-        same(maps[kind], maps["module"], f"a rectifier as {kind} and as a module give different attributions")
+    maps = {kind: made(explicand(seeded(write))) for kind, write in family.written.items()}
+    for kind in maps:
+        same(maps[kind], maps["module"], f"one network written with a {kind} and with a module has two attributions")
 
 
 # -- what it costs --
 
 
-def law_counted(method: Method) -> None:
+def law_counted(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Every evaluation of the model is counted, once, and no call takes more inputs than it may."""
-    made, module = limited(method, SMALL), Counting(seeded(General))
+    made, module = limited(method, SMALL), Counting(seeded(family.general))
     work = explicand(module)
     made(work)  # the model's layers are looked up once, which is not counted
     second = work.classifier.explicand(images(3, seed=1), [0, 1, 2], names(3))
@@ -315,13 +325,13 @@ def law_counted(method: Method) -> None:
         raise LawBroken(f"it ran {module.largest} inputs at once in batches of 4")
 
 
-def law_memory(method: Method) -> None:
+def law_memory(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The number of input-sized tensors alive at once does not grow with the number of draws."""
     count, side, batch_size = 2, 22, 2
     peaks = []
     for draws in (4, 16):
         made = changed(limited(method, SMALL), samples=draws, steps=draws, designs=draws)
-        work = explicand(seeded(lambda: Rectified("module")), images(count, side), batch_size=batch_size)
+        work = explicand(seeded(family.written["module"]), images(count, side), batch_size=batch_size)
         with Planes((side, side)) as planes:
             made(work)
         peaks.append(planes.largest)

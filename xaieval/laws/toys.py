@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -111,6 +113,94 @@ class Rectified(nn.Module):
         hidden = functional.relu(hidden) if self.rectifier is None else self.rectifier(hidden)
         logits: Tensor = self.head(self.last(hidden).mean((2, 3)))
         return logits
+
+
+class Attention(nn.Module):
+    """`x + attention(x)`, then a rectified layer likewise; attention as a module, a fused function or a softmax."""
+
+    def __init__(self, kind: str, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, dropout=0.1, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Dropout())
+        self.kind = kind
+        self.heads = heads
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens `(n, T, D)`."""
+        tokens = tokens + self._attended(self.norm(tokens))
+        result: Tensor = tokens + self.layers(tokens)
+        return result
+
+    def _attended(self, tokens: Tensor) -> Tensor:
+        part = self.attention
+        if self.kind == "module":
+            attended: Tensor = part(tokens, tokens, tokens, need_weights=False)[0]
+            return attended
+        parts = functional.linear(tokens, part.in_proj_weight, part.in_proj_bias).unflatten(2, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        if self.kind == "function":
+            heads = functional.scaled_dot_product_attention(query, key, value)
+        else:
+            heads = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+        return functional.linear(heads.transpose(1, 2).flatten(2), part.out_proj.weight, part.out_proj.bias)
+
+
+class Transformer(nn.Module):
+    """A vision transformer: patches of 4 x 4 pixels behind a class token, two blocks; parts of it in training mode."""
+
+    def __init__(self, kind: str = "module", width: int = 8) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, stride=4)
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+        self.embedded = nn.Dropout(0.1)
+        self.blocks = nn.Sequential(Attention(kind, width, 2), Attention(kind, width, 2).eval())
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits `(n, classes)`."""
+        patches = self.patches(inputs).flatten(2).mT
+        tokens = self.blocks(self.embedded(torch.cat((self.token.expand(len(patches), -1, -1), patches), 1)))
+        logits: Tensor = self.head(tokens[:, 0])
+        return logits
+
+
+class Looking(nn.Module):
+    """Class 0 is what the class token sees of the brightness of patches; it looks where they are bright."""
+
+    def __init__(self, patch: int = 6) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 1, patch, stride=patch, bias=False)
+        self.tokens = nn.Identity()
+        nn.init.constant_(self.patches.weight, 1 / (3 * patch**2))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits `(n, 2)`."""
+        patches = self.patches(inputs).flatten(2).mT
+        tokens = self.tokens(functional.pad(patches, (0, 0, 1, 0)))[:, None]  # the class token is black
+        seen = functional.scaled_dot_product_attention(torch.full_like(tokens, 10), tokens, tokens)
+        return functional.pad(20 * seen[:, 0, 0], (0, 1))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that methods of one kind explain.
+
+    Attributes:
+        general: What most networks have.
+        planted: Class 0 grows with bright pixels alone, for images of `bright_images` with patches of 6 pixels.
+        written: One network written in three ways, of which the first is a module.
+    """
+
+    general: Callable[[], nn.Module]
+    planted: Callable[[], nn.Module]
+    written: Mapping[str, Callable[[], nn.Module]]
+
+
+CONVOLUTIONAL = Family(General, Bright, {kind: partial(Rectified, kind) for kind in ("module", "in place", "function")})
+ATTENDING = Family(
+    Transformer, Looking, {kind: partial(Transformer, kind) for kind in ("module", "function", "softmax")}
+)
 
 
 class Ignoring(nn.Module):
