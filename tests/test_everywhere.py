@@ -31,11 +31,28 @@ NETWORKS = {
         lambda c: timm.create_model("vit_tiny_patch16_224", in_chans=c, num_classes=5, img_size=48, depth=2),
         (48, 48),
     ),
+    "swin": (
+        lambda c: timm.create_model(
+            "swin_tiny_patch4_window7_224",
+            in_chans=c,
+            num_classes=5,
+            img_size=(32, 48),
+            window_size=4,
+            depths=(1, 2),
+            embed_dim=12,
+            num_heads=(1, 2),
+        ),
+        (32, 48),
+    ),
 }
 NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
 REFUSED = {
     ("causal_path", "vit_tiny"): "has no layer that takes and gives activations",
     **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
+}
+REFUSED |= {(name, "swin"): why for (name, network), why in REFUSED.items() if network == "vit_tiny"} | {
+    ("causal_path", "swin"): r"is given \(1, .*\), expected activations \(N, K, h, w\)",
+    **{(name, "swin"): "attends in windows" for name in ("attention_rollout", "attention_relevance")},
 }
 SLOW = ("score_cam", "ablation_cam")  # a forward for each channel of a late layer
 

@@ -69,6 +69,17 @@ class Places:
             raise UnsupportedError(f"layer {name!r} has no grid of places: {found}", "name another layer")
         return found
 
+    def check_arriving(self, name: str) -> None:
+        """Make sure that a layer is given features, or activations with the channels before their places.
+
+        Raises:
+            UnsupportedError: It is given tokens, or channels-last activations.
+        """
+        call = self._named.get(name)
+        shape = () if call is None else call.given
+        if self._axes.tokens(shape) or self._axes.of(shape) not in ("", "first"):
+            raise UnsupportedError(f"layer {name!r} is given {shape}, expected activations (N, K, h, w)")
+
     def tokens(self) -> Tokens:
         """The last tokens that everything passes.
 
