@@ -35,7 +35,7 @@ def gathered(read):
                         slope = slow_gradient(module, x, target, layer, head, i, j)
                         positive[i, j] += max(slope * weights[layer][head][i][j], 0.0) / HEADS
             relevance = relevance + positive @ relevance
-        maps.append(sum(relevance[i, 1:] for i in ROWS[read]) / len(ROWS[read]))
+        maps.append(torch.stack([relevance[i, 1:] for i in ROWS[read]]).mean(0))
     return torch.stack(maps).view(2, 1, *GRID)
 
 

@@ -1,5 +1,7 @@
 """Attention rollout against products of matrices by loops, and where its value is known."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -16,7 +18,7 @@ from xaieval.unsupported import UnsupportedError
 SIZE = (8, 12)
 TOKENS = 1 + GRID[0] * GRID[1]
 ROWS = {"class": [0], "patches": list(range(1, TOKENS)), "both": [0, 1]}
-FUSE = {"mean": lambda values: sum(values) / len(values), "max": max, "min": min}
+FUSE: dict[str, Any] = {"mean": lambda values: sum(values) / len(values), "max": max, "min": min}
 
 
 def rolled_out(weights, heads, rows):
@@ -50,7 +52,7 @@ def test_agrees_with_loops_however_attention_is_written(form, read, heads):
 
 def test_uniform_attention_gives_a_uniform_map_of_known_value():
     """`M = (U + I) / 2` has `M^L = (1 - 2^-L) U + 2^-L I`, U with 1 / T everywhere."""
-    module = Transformer()
+    module: Any = Transformer()
     for block in module.blocks:
         for part in (block.attention.in_proj_weight, block.attention.in_proj_bias):
             part.data[: 2 * part.shape[0] // 3] = 0  # no queries and no keys
@@ -61,10 +63,10 @@ def test_uniform_attention_gives_a_uniform_map_of_known_value():
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
 def test_rows_sum_to_one_with_what_other_tokens_keep(name):
     """The sum of the map over patches, and the class tokens' own parts by products of timm's explicit weights."""
-    module = seeded(lambda: timm.create_model(name, img_size=48, num_classes=5, depth=2)).eval()
+    module: Any = seeded(lambda: timm.create_model(name, img_size=48, num_classes=5, depth=2)).eval()
     inputs = random(2, 3, 48, 48)
     found = AttentionRollout()(Classifier(module).explicand(inputs, 0))
-    weights: list[torch.Tensor] = []
+    weights: list[Any] = []
     for block in module.blocks:
         block.attn.fused_attn = False
         block.attn.attn_drop.register_forward_hook(lambda *given: weights.append(given[2].detach().double()))

@@ -45,10 +45,16 @@ NETWORKS = {
         (32, 48),
     ),
 }
+NO_ATTENTION = "computes no attention over tokens"
 NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
 REFUSED = {
     ("causal_path", "vit_tiny"): "has no layer that takes and gives activations",
     **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
+    **{
+        (name, network): NO_ATTENTION
+        for name in ("attention_rollout", "attention_relevance")
+        for network in ("efficientnet_lite0", "resnet18")
+    },
 }
 REFUSED |= {(name, "swin"): why for (name, network), why in REFUSED.items() if network == "vit_tiny"} | {
     ("causal_path", "swin"): r"is given \(1, .*\), expected activations \(N, K, h, w\)",
