@@ -1,5 +1,7 @@
 """Tokens and channels-last activations as grids of places: found by themselves, read, and edited."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -23,6 +25,8 @@ WIDTH = 3  # channels of a patch; two more tell the class token and the patch th
 
 class Embedding(nn.Module):
     """Patches of 4 x 4 pixels as tokens, with others inserted where `prefix` says."""
+
+    flags: torch.Tensor
 
     def __init__(self, places, prefix, read):
         super().__init__()
@@ -95,8 +99,8 @@ def test_grad_cam_finds_the_one_patch_of_the_color_that_is_read(prefix):
     module = Reader(prefix=prefix, mixing=0.0)
     with torch.no_grad():
         module.embedding.proj.weight.copy_(torch.eye(3)[..., None, None].expand(-1, -1, 4, 4) / 16)
-        for values in (module.embedding.proj.bias, module.head.bias):
-            values.zero_()
+        for name in ("embedding.proj.bias", "head.bias"):
+            module.get_parameter(name).zero_()
         module.head.weight.copy_(torch.eye(3))
     inputs = torch.zeros(1, 3, 16, 24)
     inputs[0, 0, 8:12, 12:16] = 0.5  # patch 15 = 2 * 6 + 3
@@ -122,8 +126,15 @@ def vit_of_torchvision():
 
 
 def swin():
-    options = {"depths": (1, 1, 2), "embed_dim": 12, "num_heads": (1, 2, 3), "num_classes": 5, "window_size": 4}
-    return timm.create_model("swin_tiny_patch4_window7_224", img_size=(64, 96), **options)
+    return timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        img_size=(64, 96),
+        window_size=4,
+        depths=(1, 1, 2),
+        embed_dim=12,
+        num_heads=(1, 2, 3),
+        num_classes=5,
+    )
 
 
 def swin_of_torchvision():
@@ -255,7 +266,7 @@ def test_an_edit_is_that_of_a_hook_and_leaves_other_tokens(name):
         with torch.no_grad():
             logits = module(inputs)[:, 2]
         handle.remove()
-        edited = explicand.edited(inputs, explicand.target, outputs={layer: lambda a, k=kept[place]: a * k})
+        edited = explicand.edited(inputs, explicand.target, outputs={layer: partial(torch.mul, kept[place])})
         torch.testing.assert_close(edited.logit, logits, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(by_one.logit[place], logits[0], rtol=1e-4, atol=1e-5)
         assert bool((logits != explicand.clean.logit).all())
@@ -277,9 +288,17 @@ def test_a_layer_that_is_not_the_default_can_be_named():
         for ours, theirs in zip(found, hooked(module, layer, inputs, (0, 0, 0)), strict=True):
             assert_close(ours, sequence(prefix, (4, 4))(theirs))
     module, inputs, *_ = made("swin")
-    found = Classifier(module).explicand(inputs, 0).outputs(("layers.0.blocks.0.mlp",))
-    by_hand, _ = hooked(module, "layers.0.blocks.0.mlp", inputs, (0, 0, 0))
-    assert_close(found["layers.0.blocks.0.mlp"], sequence(0, (16, 24))(by_hand))
+    layer = "layers.0.blocks.0.mlp"
+    ours = Classifier(module).explicand(inputs, 0).outputs((layer,))[layer]
+    assert_close(ours, sequence(0, (16, 24))(hooked(module, layer, inputs, (0, 0, 0))[0]))
+
+
+def test_normgrad_of_a_convolution_itself_needs_one():
+    module, inputs, *_ = made("class token")
+    explicand = Classifier(module).explicand(inputs, 0)
+    with pytest.raises(UnsupportedError, match=r"layer 'blocks\.1' holds no convolution; name one with layers="):
+        NormGrad(extraction="real")(explicand)
+    assert bool(NormGrad(extraction="real", layers=("patch_embed.proj",))(explicand).any())
 
 
 # -- how it is found --
@@ -437,7 +456,7 @@ def test_hooks_are_gone_also_after_an_exception():
             ask()
     broken["now"] = False
     with pytest.raises(ZeroDivisionError):
-        explicand.edited(inputs, explicand.target, outputs={layer: lambda _: 1 / 0})
+        explicand.edited(inputs, explicand.target, outputs={layer: lambda a: a * (1 // 0)})
     assert [len(part._forward_hooks) for part in module.modules() if part._forward_hooks] == [1]
     assert not any(part._forward_pre_hooks for part in module.modules())
     handle.remove()

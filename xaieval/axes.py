@@ -28,6 +28,7 @@ class Axes:
     def __init__(self, image: tuple[int, ...], calls: Sequence[Call]) -> None:
         sure = [one.gave[2:] for one in calls if isinstance(one.layer, CHANNELS_FIRST) and len(one.gave) == 4]
         self._grids = {grid for grid in (image[2:], *sure) if len(grid) == 2 and max(grid) > 1}
+        self._fitting: dict[tuple[int, ...], bool] = {}
         self.transformer = True
         self.transformer = len(image) == 4 and any(self.transforms(one) for one in calls)
 
@@ -57,8 +58,10 @@ class Axes:
 
     def _fits(self, sides: tuple[int, ...]) -> bool:
         """Whether these are the sides of the input or of a convolution's output, or an n-th of them, rounded."""
-        return max(sides) > 1 and any(
-            all(side in (whole // part, -(-whole // part)) for side, whole in zip(sides, grid, strict=True))
-            for grid in self._grids
-            for part in range(1, max(grid) + 1)
-        )
+        if sides not in self._fitting:
+            self._fitting[sides] = max(sides) > 1 and any(
+                all(side in (whole // part, -(-whole // part)) for side, whole in zip(sides, grid, strict=True))
+                for grid in self._grids
+                for part in range(1, max(grid) + 1)
+            )
+        return self._fitting[sides]
