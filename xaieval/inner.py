@@ -30,6 +30,8 @@ class Inner(Bound):
     def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
         """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
 
+        Tokens `(N, T, D)` and channels-last activations come as the grid of their places, see `xaieval.places`.
+
         One forward and one backward for all layers. The layers that methods read by default are watched together, so
         that they share it.
 
@@ -39,6 +41,7 @@ class Inner(Bound):
 
         Raises:
             ValueError: The model has no such layer, or the call never reaches it.
+            UnsupportedError: A layer's tokens are no grid, or its axes cannot be told.
         """
         watched = self._together(layers) if not arrived else tuple(layers)
 
@@ -82,10 +85,11 @@ class Inner(Bound):
         return self._watched[-1]
 
     def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The output of each layer, `(N, K, h, w)`, from one forward for all layers.
+        """The output of each layer, `(N, K, h, w)` as in `activations`, from one forward for all layers.
 
         Raises:
             ValueError: The model has no such layer, or the call never reaches it.
+            UnsupportedError: A layer's tokens are no grid, or its axes cannot be told.
         """
 
         def make() -> dict[str, Tensor]:
@@ -122,7 +126,7 @@ class Inner(Bound):
             inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit puts activations of n inputs in place.
             target: The class explained for each, `(n,)`.
             arriving: What becomes of the first argument of a layer, by the layer's name.
-            outputs: What becomes of the output of a layer, by the layer's name.
+            outputs: What becomes of the output of a layer as `activations` gives it, by the layer's name.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
@@ -144,7 +148,7 @@ class Inner(Bound):
         return kernel_of(layer, find_layer(self.classifier.module, layer), arrived.shape[2:])
 
     def layer(self, method: str) -> str:
-        """The layer that a method reads if none is named."""
+        """The layer that a method reads if none is named, see `Places.default_layer`."""
         layer = self.classifier.default_layer(method, self.inputs)
         self._looked_up.add(layer)
         return layer
