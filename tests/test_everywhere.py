@@ -50,6 +50,7 @@ NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
 REFUSED = {
     ("causal_path", "vit_tiny"): "has no layer that takes and gives activations",
     **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
+    ("deeplift", "vit_tiny"): r"norm.* \(LayerNorm\) calls layer_norm, for which DeepLift has no rule",
     **{
         (name, network): NO_ATTENTION
         for name in ("attention_rollout", "attention_relevance")

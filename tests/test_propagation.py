@@ -1,5 +1,8 @@
 """Propagation: every guise of a function meets its rule, what has none is noted with its layer, nothing is edited."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as functional
@@ -33,7 +36,7 @@ def ones(*shape):
     return torch.ones(shape, requires_grad=True) * 1
 
 
-RELUS = {
+RELUS: dict[str, Callable[..., Any]] = {
     "functional": lambda x: functional.relu(x),
     "keyword": lambda x: functional.relu(input=x, inplace=False),
     "module": nn.ReLU(),
@@ -46,7 +49,7 @@ RELUS = {
     "method in place": lambda x: x.relu_(),
     "functional_": functional.relu_,
 }
-ADDITIONS = {
+ADDITIONS: dict[str, Callable[..., Any]] = {
     "plus": lambda x, y: x + y,
     "torch": torch.add,
     "keyword": lambda x, y: torch.add(input=x, other=y),
@@ -54,7 +57,7 @@ ADDITIONS = {
     "in place": lambda x, y: x.add_(y),
     "augmented": lambda x, y: x.__iadd__(y),
 }
-POOLS = {
+POOLS: dict[str, list[Callable[..., Any]]] = {
     "max_pool2d": [
         lambda x: functional.max_pool2d(x, 2),
         lambda x: torch.max_pool2d(x, 2),
@@ -116,7 +119,7 @@ def test_pooling_that_gives_the_places_too_is_unsupported():
     assert list(mode.unsupported) == ["max_pool2d_with_indices"]
 
 
-LINEAR = {
+LINEAR: dict[str, Callable[..., Any]] = {
     "conv": nn.Conv2d(2, 3, 3),
     "transposed": nn.ConvTranspose2d(2, 3, 3),
     "linear": nn.Linear(4, 2),
@@ -134,7 +137,7 @@ LINEAR = {
     "shapes": lambda x: x.view(x.shape[0], -1).unsqueeze(0).expand(3, -1, -1).contiguous().to(torch.float32),
     "pad": lambda x: functional.pad(x, (1, 1)).roll(1, 2).split(1, 1)[0],
 }
-NONLINEAR = {
+NONLINEAR: dict[str, Callable[..., Any]] = {
     "mul": lambda x: x * x,
     "div": lambda x: 1 / (x / (x + 1)),
     "matmul": lambda x: x @ x,
@@ -202,7 +205,7 @@ class Net(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         self.blocks = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 1), nn.Softmax(1)), nn.ReLU())
         self.head = nn.Linear(4, 3)
-        self.norm.running_var.fill_(4.0)
+        self.norm.get_buffer("running_var").fill_(4.0)
 
     def forward(self, x):
         return self.head(self.blocks(self.norm(self.stem(x))).mean((2, 3)))
@@ -216,7 +219,7 @@ def state(module):
 def test_folded_batch_norms_reach_the_rules_as_convolutions():
     """The classifier folds them in a mode of its own that lies on top."""
     net, x = seeded(Net), random(4, 3, 6, 6)
-    net.blocks[0][1] = nn.Identity()
+    net.get_submodule("blocks.0").register_module("1", nn.Identity())
     weights = []
 
     def rule(function, options):
@@ -242,7 +245,7 @@ def test_folded_batch_norms_reach_the_rules_as_convolutions():
 
 def test_variants_go_through_in_one_call_that_fits():
     net, x = seeded(Net), random(5, 3, 6, 6)
-    net.blocks[0][1] = nn.Identity()
+    net.get_submodule("blocks.0").register_module("1", nn.Identity())
     rows = []
     net.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
     classifier = Classifier(net, batch_size=4)

@@ -193,7 +193,7 @@ class Propagation(TorchFunctionMode):
         result = self._rules[name](_FUNCTIONS[name], options)
         if result is not NotImplemented:
             self.seen += name in ELEMENTWISE or name in MAX_POOLING
-            result = options["input"].copy_(result) if in_place else result
+            result = _written(options["input"], result) if in_place else result
         return result
 
     def refusal(self, layers: Mapping[str, str]) -> UnsupportedError:
@@ -216,6 +216,25 @@ def located(module: nn.Module, mode: Propagation) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _written(target: Tensor, result: Tensor) -> Tensor:
+    """The target with the result in it; code that holds the target finds it there."""
+    written: Tensor = target.copy_(result) if target._is_view() else _Written.apply(target, result)
+    return written
+
+
+class _Written(torch.autograd.Function):
+    """`copy_`, whose own backward pass makes zeros for what was overwritten and adds them."""
+
+    @staticmethod
+    def forward(ctx: Any, target: Tensor, result: Tensor) -> Tensor:
+        ctx.mark_dirty(target)
+        return target.copy_(result)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, gradients[0]
 
 
 def _left(mode: Propagation) -> None:
