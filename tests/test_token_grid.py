@@ -433,6 +433,19 @@ def test_shapes_that_may_be_either_layout_are_refused():
     assert_close(Classifier(plain).explicand(inputs, 0).outputs(("1",))["1"], hooked(plain, "1", inputs, (0, 0))[0])
 
 
+def test_what_is_no_activation_at_places_is_refused():
+    module, inputs, *_ = made("class token")
+    explicand = Classifier(module).explicand(inputs, 0)
+    heads = r"its output \(1, 3, 17, 8\) is neither of \(N, K, h, w\) and \(N, h, w, K\)"
+    with pytest.raises(UnsupportedError, match=heads):
+        GradCAM(layer="blocks.0.attn.q_norm")(explicand)
+    with pytest.raises(ValueError, match=r"layer 'head' gives \(3, 5\), expected a spatial output"):
+        GradCAM(layer="head")(explicand)
+    for layer, shape in (("blocks.0", r"\(1, 17, 24\)"), ("blocks.0.attn.q_norm", r"\(1, 3, 17, 8\)")):
+        with pytest.raises(UnsupportedError, match=rf"layer '{layer}' is given {shape}, expected activations \(N, K"):
+            explicand.edited(inputs, explicand.target, arriving={layer: torch.relu})
+
+
 def test_a_layer_that_the_model_does_not_have():
     module, inputs, *_ = made("class token")
     with pytest.raises(ValueError, match=r"VisionTransformer has no layer 'blocks.9'; close names: blocks.2"):
