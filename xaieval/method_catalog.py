@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.common import difference
 from xaieval.laws.components import FAIR, SMALL, composed, limited
-from xaieval.laws.toys import General, images, names, seeded
+from xaieval.laws.toys import ATTENDING, General, images, names, seeded
 from xaieval.pages import (
     SIDE,
     counted,
@@ -35,6 +35,8 @@ from xaieval.pages import (
     table,
     title,
 )
+from xaieval.support import FAMILIES, refusals
+from xaieval.unsupported import UnsupportedError
 
 PATH = "docs/methods.md"
 """Where the repository keeps the catalog, below its root."""
@@ -69,7 +71,8 @@ def catalog() -> str:
     entries = [entry(name, method) for name, method in composed("method")]
     own = [one for one in entries if not one.method.sentinel]
     sentinels = [one for one in entries if one.method.sentinel]
-    parts = [INTRODUCTION, _overview(own), SENTINELS, _sentinels(sentinels), *map(_section, own)]
+    support = _support(refusals({one.name: one.method for one in own}))
+    parts = [INTRODUCTION, _overview(own), SUPPORT, support, SENTINELS, _sentinels(sentinels), *map(_section, own)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -85,10 +88,15 @@ def entry(name: str, method: Method) -> Entry:
 def evaluations(method: Method) -> Cost:
     """Forwards and backwards for one input of 224 x 224 pixels on ResNet-18, counted and not computed.
 
-    A method that needs the host cannot run without values: it is counted on a tiny network.
+    A method that needs the host cannot run without values: it is counted on a tiny network. One that reads attention is
+    counted on ViT-B/16.
     """
     explicand = photo(bool(method.syncs))
-    method(explicand)
+    try:
+        method(explicand)
+    except UnsupportedError:
+        explicand = photo(bool(method.syncs), "vit_b_16")
+        method(explicand)
     return explicand.cost
 
 
@@ -128,7 +136,7 @@ class Asked(Classifier):
 
 
 class Watch:
-    """A method at work on a small network.
+    """A method at work on a small network, a transformer where it refuses a convolutional one.
 
     Attributes:
         reads: What it asks of the model; scores alone, or what is beyond them.
@@ -138,7 +146,13 @@ class Watch:
     """
 
     def __init__(self, method: Method) -> None:
-        model = Watched(seeded(General))
+        try:
+            self._watch(method, General)
+        except UnsupportedError:
+            self._watch(method, ATTENDING.general)
+
+    def _watch(self, method: Method, network: Callable[[], nn.Module]) -> None:
+        model = Watched(seeded(network))
         classifier = Asked(model, batch_size=16)
         maps = [self._maps(method, classifier, target) for target in (0, 1)]
         model.asked = set()  # the first calls also looked for layers
@@ -211,6 +225,13 @@ modality there is so far.
   factor and a constant; observed on a small network with random weights and four images, so a property of the formula
   and no promise that a map of your network shows much of it."""
 
+SUPPORT = """\
+## Which models a method supports
+
+Found by trying each method with a small budget on an image of 64 x 64 pixels, on these networks with random weights;
+`xaieval list method model=NAME` does it for yours. What a method does not support is undefined in a run, with the
+reason, and never a map. Methods that are not in the table explain all of them."""
+
 SENTINELS = """\
 ## Sentinels
 
@@ -230,6 +251,16 @@ def _summary(one: Entry) -> list[str]:
     claims = [_yes(claim) for claim in (method.complete, one.signed, one.classes)]
     link = f"[{one.name}](#{one.name})"
     return [link, title(method), source(method), method.units, ", ".join(one.reads), *counts, *claims]
+
+
+def _support(found: Mapping[str, Mapping[str, str]]) -> str:
+    """A row for each method that is refused somewhere, and the reasons by number."""
+    refused = [name for name in next(iter(found.values())) if any(family[name] for family in found.values())]
+    reasons = dict.fromkeys(family[name] for name in refused for family in found.values() if family[name])
+    numbers = {reason: number for number, reason in enumerate(reasons, 1)}
+    words = {reason: f"no ({number})" for reason, number in numbers.items()} | {"": "yes"}
+    rows = [[f"[{name}](#{name})", *(words[family[name]] for family in found.values())] for name in refused]
+    return "\n\n".join([table(("method", *FAMILIES), rows), "\n".join(f"{n}. {why}" for why, n in numbers.items())])
 
 
 def _sentinels(entries: Sequence[Entry]) -> str:

@@ -23,15 +23,16 @@ SIDE = 224
 # -- what evaluations are counted on -----------------------------------------------------------------------------------
 
 
-def photo(values: bool) -> Explicand:
-    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on ResNet-18."""
+def photo(values: bool, network: str = "resnet18") -> Explicand:
+    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on one of torchvision's."""
     if values:
         classifier, inputs = Classifier(seeded(Tiny), batch_size=64), images(1, SIDE)
     else:
-        from torchvision.models import resnet18
+        from torchvision.models import get_model
 
         with torch.device("meta"):
-            classifier, inputs = Classifier(resnet18(), device="meta", batch_size=64), torch.empty(1, 3, SIDE, SIDE)
+            module, inputs = get_model(network, weights=None), torch.empty(1, 3, SIDE, SIDE)
+            classifier = Classifier(module, device="meta", batch_size=64)
     mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool, device=inputs.device)
     mask[:, : SIDE // 2, : SIDE // 2] = True
     return classifier.explicand(inputs, 0, names(1), mask=mask)
