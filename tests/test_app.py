@@ -137,7 +137,10 @@ def test_the_demo_has_the_promised_budgets():
         ("infidelity", "mu_fidelity", "insertion", "deletion"),
         ("pointing_game", "relevance_mass"),
     )
-    assert set(metrics) == {*faithfulness, *localization, "relevance_rank", "max_sensitivity", "sparseness"}
+    randomization = ("class_sensitivity", "mprt")
+    assert set(metrics) == {
+        *faithfulness, *localization, *randomization, "relevance_rank", "max_sensitivity", "sparseness",
+    }  # fmt: skip
 
 
 # -- runs --
