@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from attending import FORMS, GRID, HEADS, LAYERS, READS, Transformer, slow
 from known_answers import random
 from torch import nn
@@ -60,11 +61,21 @@ def test_uniform_attention_gives_a_uniform_map_of_known_value():
     torch.testing.assert_close(found, torch.full((2, 1, *SIZE), (1 - 0.5**LAYERS) / TOKENS))
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
-def test_rows_sum_to_one_with_what_other_tokens_keep(name):
-    """The sum of the map over patches, and the class tokens' own parts by products of timm's explicit weights."""
-    module: Any = seeded(lambda: timm.create_model(name, img_size=48, num_classes=5, depth=2)).eval()
-    inputs = random(2, 3, 48, 48)
+VISION: dict[str, tuple[str, Any, dict[str, Any], slice]] = {
+    "class token": ("vit_tiny_patch16_224", 48, {}, slice(0, 1)),
+    "not square": ("vit_tiny_patch16_224", (32, 64), {}, slice(0, 1)),
+    "distilled": ("deit_tiny_distilled_patch16_224", 48, {}, slice(0, 2)),
+    "registers": ("vit_small_patch14_reg4_dinov2", 42, {}, slice(0, 1)),
+    "averaged": ("vit_tiny_patch16_224", 48, {"global_pool": "avg"}, slice(1, None)),
+    "no class token": ("vit_base_patch16_siglip_gap_224", 48, {}, slice(0, None)),
+}
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_agrees_with_products_of_timm_s_explicit_weights(kind):
+    name, size, options, read = VISION[kind]
+    module: Any = seeded(lambda: timm.create_model(name, img_size=size, num_classes=5, depth=2, **options)).eval()
+    inputs = random(2, 3, *(size if isinstance(size, tuple) else (size, size)))
     found = AttentionRollout()(Classifier(module).explicand(inputs, 0))
     weights: list[Any] = []
     for block in module.blocks:
@@ -72,10 +83,25 @@ def test_rows_sum_to_one_with_what_other_tokens_keep(name):
         block.attn.attn_drop.register_forward_hook(lambda *given: weights.append(given[2].detach().double()))
     module(inputs)
     first, last = ((one.mean(1) + torch.eye(one.shape[-1])) / 2 for one in weights)
-    prefix = module.num_prefix_tokens
-    rows = (last @ first)[:, :prefix].mean(1)
-    torch.testing.assert_close(rows.sum(1), torch.ones(2, dtype=torch.float64))
-    expected = interpolate(rows[:, prefix:].view(2, 1, 3, 3).float(), size=(48, 48), mode="bilinear")
+    rows = (last @ first)[:, read].mean(1)
+    torch.testing.assert_close(rows.sum(1), torch.ones(2, dtype=torch.float64))  # with what other tokens keep
+    coarse = rows[:, module.num_prefix_tokens :].view(2, 1, *module.patch_embed.grid_size).float()
+    expected = interpolate(coarse, size=inputs.shape[2:], mode="bilinear")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.max()))
+
+
+def test_agrees_with_products_of_torchvision_s_weights():
+    module: Any = seeded(lambda: torchvision.models.VisionTransformer(48, 16, 2, 2, 16, 32, num_classes=5)).eval()
+    nn.init.normal_(module.heads.head.weight, generator=torch.Generator().manual_seed(0))  # zeros read nothing
+    inputs, weights = random(2, 3, 48, 48), []
+    found = AttentionRollout()(Classifier(module).explicand(inputs, 0))
+    for layer in module.encoder.layers:
+        layer.self_attention.register_forward_hook(
+            lambda part, given, _: weights.append(type(part).forward(part, *given)[1].detach().double())
+        )
+    module(inputs)
+    first, last = ((one + torch.eye(10)) / 2 for one in weights)
+    expected = interpolate((last @ first)[:, 0, 1:].view(2, 1, 3, 3).float(), size=(48, 48), mode="bilinear")
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.max()))
 
 

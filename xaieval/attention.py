@@ -65,7 +65,6 @@ class Attentions(TorchFunctionMode):
 
     Attributes:
         kept: What was kept, in the order of the calls.
-        loose: Layers with a softmax over square tables that no product followed.
     """
 
     def __init__(self, module: nn.Module, keep: Callable[[Attention], Any], named: bool = False) -> None:
@@ -139,7 +138,7 @@ class Attentions(TorchFunctionMode):
             raise UnsupportedError(f"{self._named()} drops attention weights at random also in evaluation mode")
         if enable_gqa:  # several heads of queries share one of keys and values
             key, value = (part.repeat_interleave(query.shape[-3] // part.shape[-3], -3) for part in (key, value))
-        scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.mT
         if is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -torch.inf)
