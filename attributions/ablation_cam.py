@@ -33,7 +33,7 @@ class AblationCAM(Method):
     is not defined.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
         relu: Whether negative values become 0.
     """
 

@@ -40,7 +40,7 @@ class EigenCAM(Method):
     Differs from the paper: the rule for the sign.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
     """
 
     units: ClassVar[str] = "importance"

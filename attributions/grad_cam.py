@@ -28,7 +28,7 @@ class GradCAM(Method):
     Differs from the paper: only the upsampling, which the paper leaves open beyond "bilinear".
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
         relu: Whether negative values become 0.
     """
 

@@ -37,7 +37,7 @@ class GradCAMPlusPlus(Method):
     not; others take means for the sums or add small numbers to the divisor.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
     """
 
     units: ClassVar[str] = "importance"

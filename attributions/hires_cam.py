@@ -31,7 +31,7 @@ class HiResCAM(Method):
     that cut negative values off do so for display.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
         relu: Whether negative values become 0.
     """
 

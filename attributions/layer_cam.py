@@ -31,8 +31,8 @@ class LayerCAM(Method):
     early ones, by a choice that depends on the network.
 
     Attributes:
-        layers: Dotted names of the layers; none: the model's default for Grad-CAM, the last spatial output before
-            pooling.
+        layers: Dotted names of the layers; none: the model's default for Grad-CAM, the last output with places
+            that the logits depend on.
     """
 
     units: ClassVar[str] = "importance"

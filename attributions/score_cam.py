@@ -39,7 +39,7 @@ class ScoreCAM(Method):
     Differs from the paper: nothing in the definition. The authors' code leaves f_c(x0) out.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
         weighting: increase or softmax.
         removal: What replaces hidden features; black in the paper.
         score: The score f_c: probability as in the paper, logit, log_probability or margin.

@@ -34,7 +34,7 @@ class XGradCAM(Method):
     where the authors' code adds 1e-6 to every sum; after a rectifier such channels are 0 everywhere and both agree.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
         relu: Whether negative values become 0.
     """
 

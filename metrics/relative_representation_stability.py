@@ -39,7 +39,7 @@ class RelativeRepresentationStability(RelativeStability):
         budget: Most forwards that one explanation may cost; above it nothing is spent and the value is undefined.
             0: no limit. The cost of an attribution that nobody noted is not known and not limited.
         seed: Seed of the neighbors.
-        layer: Dotted name of the layer; None: the last spatial output before pooling.
+        layer: Dotted name of the layer; None: the last output with places that the logits depend on.
 
     Raises:
         ValueError: No copy, or a radius that is not positive, or a layer that the model does not have.

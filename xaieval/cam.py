@@ -12,7 +12,7 @@ def channels(explicand: Explicand, layer: str) -> tuple[Tensor, Tensor]:
 
     Args:
         explicand: What is explained.
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the last output with places that the logits depend on.
 
     Raises:
         ValueError: The model has no such layer, the call never reaches it, or its output has no places.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
 from typing import Any
 
 
@@ -15,3 +16,18 @@ def graph_of(root: Any) -> dict[Any, list[Any]]:
             used[node] = [following for following, _ in node.next_functions if following is not None]
             todo += used[node]
     return used
+
+
+def crossed(root: Any, source: Any) -> set[Any]:
+    """The nodes on every path from a root to a source: as many paths run through them as there are."""
+    used = graph_of(root)
+    order = list(TopologicalSorter(used).static_order())  # the source comes before what is made of it
+    down, up = dict.fromkeys(order, 0), dict.fromkeys(order, 0)
+    for node in order:
+        down[node] = 1 if node is source else sum(down[one] for one in used[node])
+    if root in up:
+        up[root] = 1
+    for node in reversed(order):
+        for one in used[node]:
+            up[one] += up[node]
+    return {node for node in order if down[node] and down[node] * up[node] == down[root]}

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xaieval.graph import graph_of
+from xaieval.graph import crossed
 from xaieval.layers import find_layer
 from xaieval.unsupported import UnsupportedError
 
@@ -71,12 +70,12 @@ class Chain:
         calls, logits = _watched(module, call)
         self._classes = logits.shape[1]
         names = [passage.name for passage in calls]
-        crossed = _crossed(logits.grad_fn, torch.autograd.graph.get_gradient_edge(inputs).node)
+        passed = crossed(logits.grad_fn, torch.autograd.graph.get_gradient_edge(inputs).node)
         self._computing = [passage for passage in calls if passage.computes]
         self._passed = {
             passage.name: passage
             for passage in calls
-            if passage.before in crossed and passage.after in crossed and names.count(passage.name) == 1
+            if passage.before in passed and passage.after in passed and names.count(passage.name) == 1
         }
         for passage in calls:  # with the nodes goes what the graph keeps of the call
             passage.before = passage.after = None
@@ -198,18 +197,3 @@ def _watched(module: nn.Module, call: Callable[[], Tensor]) -> tuple[list[Passag
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _crossed(root: Any, source: Any) -> set[Any]:
-    """The nodes on every path from a root to a source: as many paths run through them as there are."""
-    used = graph_of(root)
-    order = list(TopologicalSorter(used).static_order())  # the source comes before what is made of it
-    down, up = dict.fromkeys(order, 0), dict.fromkeys(order, 0)
-    for node in order:
-        down[node] = 1 if node is source else sum(down[one] for one in used[node])
-    if root in up:
-        up[root] = 1
-    for node in reversed(order):
-        for one in used[node]:
-            up[one] += up[node]
-    return {node for node in order if down[node] and down[node] * up[node] == down[root]}

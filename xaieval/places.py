@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from xaieval.axes import Axes
-from xaieval.graph import graph_of
+from xaieval.graph import crossed, graph_of
 from xaieval.layers import Call, Step, calls_of, default_layer
-from xaieval.passages import _crossed
 from xaieval.token_grid import ChannelsFirst, ChannelsLast, Layout, Tokens, natural, read
 from xaieval.unsupported import UnsupportedError
 
@@ -169,7 +168,7 @@ class Places:
 
     def _passed(self, logits: Tensor, inputs: Tensor) -> list[Call]:
         """The calls whose output everything passes on its way to the logits."""
-        crossed = _crossed(logits.grad_fn, get_gradient_edge(inputs).node)
+        passed = crossed(logits.grad_fn, get_gradient_edge(inputs).node)
         used: dict[Any, set[int]] = {}  # what comes out of one node may be several tensors, as after a split
         for node in graph_of(logits.grad_fn):
             for following, output in node.next_functions:
@@ -177,7 +176,7 @@ class Places:
         return [
             one
             for one in self._calls
-            if one.edge is not None and one.edge.node in crossed and used.get(one.edge.node, set()) <= {one.edge[1]}
+            if one.edge is not None and one.edge.node in passed and used.get(one.edge.node, set()) <= {one.edge[1]}
         ]
 
     def _with_gradient(self, passed: Sequence[Call], logits: Tensor) -> list[Call]:
