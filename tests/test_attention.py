@@ -318,6 +318,10 @@ def weighted(x):
 REFUSED = {
     "a convolutional network": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), "no attention over tokens"),
     "changed weights": (lambda: Attending(lambda x: weighted(x)[:, 0]), "weighs no values with its softmax"),
+    "a softmax over queries": (
+        lambda: Attending(lambda x: ((x @ x.mT)[:, None].softmax(2) @ x[:, None])[:, 0]),
+        "has attention weights whose rows do not sum to 1",
+    ),
     "no heads": (lambda: Attending(lambda x: softmaxed(x) @ x), "weighs no values with its softmax"),
     "windows": (
         lambda: Attending(lambda x: FUSED(*[x.reshape(-1, 4, 3)] * 3).view_as(x)),

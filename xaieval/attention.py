@@ -205,6 +205,7 @@ def reading(name: str, module: nn.Module, example: Tensor, call: Callable[[Tenso
     read = (gradient.transpose(0, -2).flatten(1) != 0).any(1).float()
     if not read.is_meta:
         _check_values(name, logits.detach(), plain, read)
+        _check_rows(seen)
     return (read / read.sum())[None, None]
 
 
@@ -238,6 +239,13 @@ def _check_values(name: str, logits: Tensor, plain: Tensor, read: Tensor) -> Non
         )
     if not bool(read.any()):
         raise UnsupportedError(f"the logits of {name} do not depend on what its last attention gives")
+
+
+def _check_rows(seen: Attentions) -> None:
+    """Refuse where a softmax is not over what is attended to."""
+    for attention in seen.kept:
+        if not bool(((attention.heads.sum(-1) - 1).abs() < 1e-3).all()):
+            raise UnsupportedError(f"layer {attention.layer!r} has attention weights whose rows do not sum to 1")
 
 
 def matrices(module: nn.Module, mix: Mix, score: Callable[[], Tensor], gradients: bool) -> list[Tensor]:
