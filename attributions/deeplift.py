@@ -15,7 +15,9 @@ from xaieval.propagation import ELEMENTWISE, MAX_POOLING, Function, Propagation,
 from xaieval.removal import Removal
 from xaieval.scores import Scores
 
+# What counts as no difference, as part of the number itself.
 SAME = 8 * torch.finfo(torch.float32).eps
+# By how much a sum may miss the change of the logit: as part of that change, and as part of all that was summed.
 GAP = 0.01
 ROUNDING = 1e-5
 
@@ -27,23 +29,24 @@ class DeepLift(Method):
 
     Shrikumar 2017 (arXiv:1704.02685, section 3.5.1, the rescale rule). z and y are what goes into a nonlinear function
     and what comes out for the input, z0 and y0 for the baseline x0. Any function of one number has this rule, however
-    it is called. Where `|z - z0| <= 8 eps |z|`, eps = 2^-23, the difference is no more than the rounding of
-    sums and the quotient means nothing: there the multiplier is the derivative at z. In max pooling a window's `y - y0`
-    goes to the input's largest place if `y >= y0`, else to the baseline's: the only places that changed by as much, so
-    windows may overlap. Linear functions have their gradient, without any nonlinear one the map is `w (x - x0)`.
+    it is called. Where `|z - z0| <= 8 eps |z|`, eps = 2^-23, the difference is no more than the rounding of sums and the
+    quotient means nothing: there the multiplier is the derivative at z. In max pooling a window's `y - y0` goes to the
+    input's largest place if `y >= y0`, else to the baseline's: both changed by at least as much, so windows may overlap.
+    Linear functions have their gradient; without any nonlinear one the map is `w (x - x0)`.
 
-    Units: contribution in logits, against the baseline x0. Complete: the sum is `f_c(x) - f_c(x0)`.
+    Units: contribution in logits, against the baseline x0. Complete: the sum is `f_c(x) - f_c(x0)`. A sample whose sum
+    misses that by more than 1 % of it, and by more than rounding, has no map: it is NaN.
 
     Cost: two forwards and two backwards; input and baseline go through in one call.
 
-    Differs from the paper: no rule for products, softmax or normalization over features, which are refused; not
-    RevealCancel. The reference of the score is the logit, the paper's own choice (section 3.6).
+    Differs from the paper: the rule of max pooling is Captum's (and SHAP's), for windows that overlap too. No rule for
+    products of activations, softmax or normalization over features, which are refused; no RevealCancel (section 3.5.3).
 
     Attributes:
         removal: The baseline x0: the input with every feature removed. A drawn removal is drawn once for each sample.
 
     Raises:
-        UnsupportedError: The model calls a function that has no rule, such as a product of activations.
+        UnsupportedError: The model calls a function that has no rule; names the layer.
     """
 
     units: ClassVar[str] = "contribution"

@@ -161,7 +161,7 @@ def pair(*values):
 @pytest.mark.parametrize(
     ("score", "inputs", "expected"),
     [
-        # min(1, x1 + x2), as in section 2.1 of the paper: the gradient is 0 where it saturates
+        # min(1, x1 + x2), as in the paper's figure 1: the gradient is 0 where it saturates
         (lambda x: 1 - torch.relu(1 - x.sum((1, 2, 3))), (1.0, 1.0), (0.5, 0.5)),
         (lambda x: x.sum((1, 2, 3)).clamp(max=1), (2.0, 1.0), (2 / 3, 1 / 3)),
         # the gradient is (1, 1), and its product with the input 2 where the score is 1
