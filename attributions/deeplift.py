@@ -29,9 +29,10 @@ class DeepLift(Method):
 
     Shrikumar 2017 (arXiv:1704.02685, section 3.5.1, the rescale rule). z and y are what goes into a nonlinear function
     and what comes out for the input, z0 and y0 for the baseline x0. Any function of one number has this rule, however
-    it is called. Where `|z - z0| <= 8 eps |z|`, eps = 2^-23, the difference is no more than the rounding of sums and the
-    quotient means nothing: there the multiplier is the derivative at z. In max pooling a window's `y - y0` goes to the
-    input's largest place if `y >= y0`, else to the baseline's: both changed by at least as much, so windows may overlap.
+    it is called. Where `|z - z0| <= 8 eps |z|`, eps = 2^-23, the difference is no more than the rounding of sums and
+    the quotient means nothing: there the multiplier is the derivative at z. In max pooling a window's `y - y0` goes to
+    the input's largest place if `y >= y0`, else to the baseline's: that changed by at least as much, so windows may
+    overlap.
     Linear functions have their gradient; without any nonlinear one the map is `w (x - x0)`.
 
     Units: contribution in logits, against the baseline x0. Complete: the sum is `f_c(x) - f_c(x0)`. A sample whose sum

@@ -96,10 +96,11 @@ SUMS = {
 
 REARRANGING = _all(
     "view view_as reshape reshape_as flatten unflatten ravel permute transpose t T mT movedim moveaxis swapaxes "
-    "swapdims adjoint squeeze unsqueeze expand expand_as broadcast_to broadcast_tensors repeat repeat_interleave tile cat "
-    "concat concatenate stack hstack vstack split split_with_sizes tensor_split chunk unbind select narrow "
+    "swapdims adjoint squeeze unsqueeze expand expand_as broadcast_to broadcast_tensors repeat repeat_interleave tile "
+    "cat concat concatenate stack hstack vstack split split_with_sizes tensor_split chunk unbind select narrow "
     "index_select gather take_along_dim __getitem__ flip roll rot90 pad unfold pixel_shuffle pixel_unshuffle "
-    "channel_shuffle native_channel_shuffle contiguous clone to type float double half bfloat16 cpu cuda as_strided diagonal"
+    "channel_shuffle native_channel_shuffle contiguous clone to type float double half bfloat16 cpu cuda as_strided "
+    "diagonal"
 )
 """Numbers stay what they are, in other places."""
 
