@@ -76,7 +76,7 @@ class Metric:
     Attributes:
         higher_is_better: Direction.
         bounds: Smallest and largest possible value.
-        category: faithfulness, localization, complexity, robustness, randomization or axioms.
+        category: faithfulness, localization, complexity, robustness, randomization, axioms or fairness.
         needs: What must be there: `mask` (ground truth), `method` (it explains again).
         accepts: Units for which it is defined.
         reference: The paper: arXiv id or DOI.
