@@ -46,21 +46,28 @@ NETWORKS = {
     ),
 }
 NO_ATTENTION = "computes no attention over tokens"
+NO_RULE = r"norm.* \(LayerNorm\) calls layer_norm, for which .* has no rule"
 NO_RECTIFIERS = "calls no relu, relu6 or hardtanh"
 REFUSED = {
     ("causal_path", "vit_tiny"): "has no layer that takes and gives activations",
     **{(name, "vit_tiny"): NO_RECTIFIERS for name in ("guided_backprop", "deconvnet")},
     ("deeplift", "vit_tiny"): r"norm.* \(LayerNorm\) calls layer_norm, for which DeepLift has no rule",
+    **{(name, "vit_tiny"): NO_RULE for name in METHODS if "excitation_backprop" in name or name.startswith("lrp")},
     **{
         (name, network): NO_ATTENTION
         for name in ("attention_rollout", "attention_relevance")
         for network in ("efficientnet_lite0", "resnet18")
     },
 }
-REFUSED |= {(name, "swin"): why for (name, network), why in REFUSED.items() if network == "vit_tiny"} | {
+REFUSED |= {
+    (name, "swin"): why
+    for (name, network), why in REFUSED.items()
+    if network == "vit_tiny" and "excitation_backprop" not in name  # which reads its last layer
+} | {
     ("causal_path", "swin"): r"is given \(1, .*\), expected activations \(N, K, h, w\)",
     **{(name, "swin"): "attends in windows" for name in ("attention_rollout", "attention_relevance")},
 }
+AUDITED = {("lrp_alpha2_beta1", "efficientnet_lite0")}  # whose maps are refused sample by sample, as NaN
 SLOW = ("score_cam", "ablation_cam")  # a forward for each channel of a late layer
 
 
@@ -82,7 +89,7 @@ def test_every_method_runs_or_refuses_in_a_sentence(name, network):
         else:
             maps = method(explicand)
             assert tuple(maps.shape) in ((batch, 1, *size), (batch, channels, *size))
-            assert bool(maps.isfinite().all())
+            assert bool(maps.isfinite().all()) == ((name, network) not in AUDITED)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -9,8 +9,9 @@ of relevance `R_k` that some contribution `c_jk` of it has among all, `R_j = sum
   contributions receive minus `alpha - 1` times what negative ones do (Bach 2015, eq. 60).
 * `gamma`: `x w + gamma (x w)+` where `z > 0`, `x w + gamma (x w)-` where `z < 0` (Montavon 2019,
   doi:10.1007/978-3-030-28954-6_10, section 10.2.3, for inputs of both signs).
-* `flat`: 1 for every input in reach, no bias (Lapuschkin 2019, doi:10.1038/s41467-019-08987-4).
-* `box`: `x w - low w+ - high w-` for inputs between two limits, no bias (Montavon 2017,
+* `flat`: 1 for every input in reach; no bias, which gets what reaches no input (Lapuschkin 2019,
+  doi:10.1038/s41467-019-08987-4).
+* `box`: `x w - low w+ - high w-` for inputs between two limits, the bias likewise (Montavon 2017,
   doi:10.1016/j.patcog.2016.11.008).
 * `excitation`: `x+ w+`, no bias (Zhang 2016, arXiv:1608.00507, eq. 5).
 
@@ -50,6 +51,16 @@ class Layer:
     weight: Tensor
     bias: Tensor | None = None
 
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The outputs."""
+        outputs = self.apply(inputs, self.weight)
+        return outputs if self.bias is None else outputs + self.bias
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> Layer:
+        """The layer with `scale z + shift` for its outputs z, one number for each channel."""
+        weight = self.weight * scale.view(-1, *(1,) * (self.weight.dim() - 1))
+        return Layer(self.apply, weight, shift if self.bias is None else shift + scale * self.bias)
+
     def by(self, weight: Tensor) -> Function:
         """The function with another weight."""
         return lambda inputs: self.apply(inputs, weight)
@@ -71,11 +82,10 @@ class Shares:
     inputs: Tensor
     bias: Tensor
 
-    def __add__(self, other: Shares) -> Shares:
-        return Shares(self.inputs + other.inputs, self.bias + other.bias)
-
-    def __mul__(self, factor: float) -> Shares:
-        return Shares(factor * self.inputs, factor * self.bias)
+    def plus(self, other: Shares, factor: float = 1.0, own: float = 1.0) -> Shares:
+        """A weighted sum, in the memory of this."""
+        inputs = self.inputs.mul_(own).add_(other.inputs, alpha=factor)
+        return Shares(inputs, own * self.bias + factor * other.bias)
 
 
 def stabilized(values: Tensor) -> Tensor:
@@ -84,7 +94,11 @@ def stabilized(values: Tensor) -> Tensor:
 
 
 def share(
-    relevance: Tensor, parts: Sequence[Part], bias: Tensor | None = None, stabilize: Function = stabilized
+    relevance: Tensor,
+    parts: Sequence[Part],
+    bias: Tensor | None = None,
+    stabilize: Function = stabilized,
+    rest: bool = False,
 ) -> Shares:
     """Share relevance `(n, ...)` out among inputs in proportion to `sum_p x_p f_p'`, their linear contributions.
 
@@ -94,17 +108,23 @@ def share(
             inputs receive.
         bias: What else the outputs contain, and has its share.
         stabilize: Keeps denominators from zero.
+        rest: Whether the bias gets what outputs received that have no part of any input.
     """
     with torch.enable_grad():
         leaves = [inputs.detach().requires_grad_() for inputs, _ in parts]
         outputs = [function(leaf) for leaf, (_, function) in zip(leaves, parts, strict=True)]
-    with torch.no_grad():
-        total = sum((output.detach() for output in outputs[1:]), outputs[0].detach())
-        rates = relevance / stabilize(total if bias is None else total + bias)
-        gradients = torch.autograd.grad(outputs, leaves, [rates] * len(outputs))
-        received = [leaf.detach() * gradient for leaf, gradient in zip(leaves, gradients, strict=True)]
-        absorbed = rates.new_zeros(len(rates)) if bias is None else (rates * bias).flatten(1).sum(1)
-        return Shares(sum(received[1:], received[0]), absorbed)
+    total = outputs[0].detach() if bias is None else outputs[0].detach() + bias
+    for output in outputs[1:]:
+        total = total + output.detach()
+    rates = relevance / stabilize(total)
+    kept = relevance * (total == 0) if rest else rates * (0 if bias is None else bias)
+    received: Tensor | None = None
+    for leaf, output in zip(leaves, outputs, strict=True):  # one after another: fewer tensors at once
+        (gradient,) = torch.autograd.grad(output, leaf, rates)
+        contributed = leaf.detach() * gradient
+        received = contributed if received is None else received.add_(contributed)
+    assert received is not None  # there is at least one part
+    return Shares(received, kept.reshape(len(kept), -1).sum(1))
 
 
 def epsilon(layer: Layer, inputs: Tensor, relevance: Tensor) -> Shares:
@@ -126,32 +146,30 @@ def negative(layer: Layer, inputs: Tensor, relevance: Tensor) -> Shares:
 
 def alpha_beta(layer: Layer, inputs: Tensor, relevance: Tensor, alpha: float = 2.0) -> Shares:
     """`alpha` times in proportion to `(x w)+`, minus `alpha - 1` times in proportion to `(x w)-`."""
-    return positive(layer, inputs, relevance) * alpha + negative(layer, inputs, relevance) * (1 - alpha)
+    return positive(layer, inputs, relevance).plus(negative(layer, inputs, relevance), 1 - alpha, alpha)
 
 
 def gamma(layer: Layer, inputs: Tensor, relevance: Tensor, gamma: float = 0.25) -> Shares:
     """In proportion to `x w + gamma (x w)+` where the output is positive, `x w + gamma (x w)-` where negative."""
-    output = layer.apply(inputs, layer.weight)
-    output = output if layer.bias is None else output + layer.bias
+    output = layer(inputs)
     more_up, more_down = (layer.by(layer.weight + gamma * part(layer.weight)) for part in (_up, _down))
     bias_up, bias_down = (layer.bias_of(lambda b, part=part: b + gamma * part(b)) for part in (_up, _down))  # type: ignore[misc]
     up, down = _up(inputs), _down(inputs)
     above = share(relevance * (output > 0), [(up, more_up), (down, more_down)], bias_up)
-    return above + share(relevance * (output < 0), [(up, more_down), (down, more_up)], bias_down)
+    return above.plus(share(relevance * (output < 0), [(up, more_down), (down, more_up)], bias_down))
 
 
 def flat(layer: Layer, inputs: Tensor, relevance: Tensor, real: Tensor | None = None) -> Shares:
     """In equal parts among all inputs in reach, but for those that are not `real`, such as padding."""
     ones = torch.ones_like(inputs) if real is None else real.to(inputs).expand_as(inputs)
-    return share(relevance, [(ones, layer.by(torch.ones_like(layer.weight)))])
+    return share(relevance, [(ones, layer.by(torch.ones_like(layer.weight)))], rest=True)
 
 
 def box(layer: Layer, inputs: Tensor, relevance: Tensor, low: Tensor, high: Tensor) -> Shares:
     """In proportion to `x w - low w+ - high w-`, which no input between its limits makes negative."""
     weight = layer.weight
-    lows, highs = (limit.expand_as(inputs) for limit in (-low, -high))
-    parts = [(inputs, layer.by(weight)), (lows, layer.by(_up(weight))), (highs, layer.by(_down(weight)))]
-    return share(relevance, parts)
+    parts = [(inputs, layer.by(weight)), (low, layer.by(-_up(weight))), (high, layer.by(-_down(weight)))]
+    return share(relevance, [(values.expand_as(inputs), function) for values, function in parts], rest=True)
 
 
 def excitation(layer: Layer, inputs: Tensor, relevance: Tensor) -> Shares:
