@@ -307,6 +307,24 @@ def test_notes_count_reasons_errors_and_missing_cells():
     )
 
 
+def test_an_unsupported_layer_is_named_once():
+    why = "unsupported layers: blocks.0.norm1 (LayerNorm) calls layer_norm, for which LRP has no rule"
+    rows = frame(
+        cells("a", "insertion", [0.5] * 3),
+        cells("lrp", "insertion", [why] * 3),
+        cells("a", "deletion", [0.5] * 3),
+        cells("lrp", "deletion", [0.5, why, why]),
+    )
+    (found,) = leaderboards(rows)
+    row = next(line for line in found.text().splitlines() if line.startswith("lrp"))
+    assert "unsupported layers" in row
+    assert found.text().count("layer_norm") == 1
+    assert found.notes()[-1] == (
+        "Unsupported layers: blocks.0.norm1 (LayerNorm) calls layer_norm, for which LRP has no rule (lrp)."
+    )
+    assert not any(note.startswith("Undefined") for note in found.notes())
+
+
 # Renderings
 
 SMALL = (

@@ -17,6 +17,7 @@ from xaieval.comparison import (
     Column,
     Method,
     Pair,
+    Score,
     column_decimals,
     column_of,
     current_rows,
@@ -28,6 +29,7 @@ from xaieval.comparison import (
 )
 from xaieval.statistics import Interval, independent
 from xaieval.table import Entry, Table, number
+from xaieval.unsupported import UNSUPPORTED
 
 Style = Callable[[Interval, int], str]
 
@@ -102,6 +104,7 @@ class Leaderboard:
             self._order(),
             _listed("† Valid on fewer than half of the samples, so over its own and not compared", self._apart()),
             _listed("Undefined", map(_undefined, self.columns)),
+            _listed("Unsupported layers", self._unsupported()),
             _listed("Not computed", map(_absent, self.columns)),
             _listed("Errors", map(_errors, self.columns)),
         ]
@@ -116,6 +119,13 @@ class Leaderboard:
             f"Sorted by mean rank on {', '.join(column.name for column in judges)}; bold (in text *) is the best mean."
         )
         return f"{order} {few}".rstrip()
+
+    def _unsupported(self) -> Iterator[str]:
+        """Why methods do not explain the model, once for all metrics."""
+        for method in self.methods:
+            given = (reason for column in self.columns for reason in column.scores[method.name].reasons)
+            for reason in sorted({reason for reason in given if reason.startswith(UNSUPPORTED)}):
+                yield f"{reason.removeprefix(UNSUPPORTED).lstrip(': ')} ({method.name})"
 
     def _apart(self) -> Iterator[str]:
         for column in self.columns:
@@ -329,7 +339,10 @@ def _cell(column: Column, name: str, style: Style) -> str:
     score = column.scores[name]
     if score.valid:
         return style(score.interval, column.decimals) + ("" if score.compared else "†")
-    return "error" if score.errors else next(iter(score.reasons), "-")
+    if score.errors:
+        return "error"
+    reason = next(iter(score.reasons), "-")
+    return UNSUPPORTED if reason.startswith(UNSUPPORTED) else reason  # the layer stands in the notes
 
 
 def _stacked(column: Column) -> str:
@@ -369,8 +382,13 @@ def _common(column: Column) -> str:
 
 def _undefined(column: Column) -> str:
     """The partly undefined methods; where nothing is valid, the cell itself says why."""
-    counts = {name: score.reasons for name, score in column.scores.items() if score.valid}
+    counts = {name: _other_reasons(score) for name, score in column.scores.items() if score.valid}
     return _by_cause(column.name, counts)
+
+
+def _other_reasons(score: Score) -> dict[str, int]:
+    """The reasons that are about samples, not about the model."""
+    return {reason: count for reason, count in score.reasons.items() if not reason.startswith(UNSUPPORTED)}
 
 
 def _absent(column: Column) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+UNSUPPORTED = "unsupported layers"
+"""How every reason begins that a method gives for not explaining a model."""
+
 
 class UnsupportedError(ValueError):
     """The model has layers for which the method is not defined, or lacks those that it reads.
@@ -15,5 +18,5 @@ class UnsupportedError(ValueError):
     """
 
     def __init__(self, why: str, advice: str = "choose another method for this model") -> None:
-        super().__init__(f"unsupported layers: {why}; {advice}")
-        self.reason = f"unsupported layers: {why}"
+        super().__init__(f"{UNSUPPORTED}: {why}; {advice}")
+        self.reason = f"{UNSUPPORTED}: {why}"
