@@ -35,11 +35,11 @@ class ExcitationBackprop(Method):
     Cost: one forward and one backward.
 
     Differs from the paper: negative activations, which it does not have, count as 0; p starts at one logit, not at a
-    softmax; the layer is the last spatial one before pooling where the authors and TorchRay take one stage earlier
-    (`layers: {excitation_backprop: layer3}` in a ResNet's YAML).
+    softmax. The default layer is that of TorchRay in ResNets (`layer3`). At the layer before a global average pooling
+    and a linear layer with weights w the map is `sum_k w_ck+ A_k` but for a factor, that of LayerCAM.
 
     Attributes:
-        layer: Dotted name; empty: the model's default, the last spatial output before pooling.
+        layer: Dotted name; empty: the model's default, the input of the last block that makes it spatially smaller.
         contrastive: Whether what speaks against the class is taken off.
 
     Raises:

@@ -1,6 +1,7 @@
 """Excitation backpropagation against loops over units, its mass, and its contrast."""
 
 import pytest
+import timm
 import torch
 import torchvision
 from known_answers import normal, random
@@ -80,8 +81,22 @@ def test_before_global_pooling_it_is_a_map_of_class_activation_with_positive_wei
 
     expected = (maps(weights) - maps(-weights)).clamp(min=0) if contrastive else maps(weights)
     expected = interpolate(expected[:, None], size=(16, 20), mode="bilinear")
-    assert_close(ExcitationBackprop(contrastive=contrastive)(explicand), expected, 1e-5)
-    assert explicand.layer("excitation_backprop") == explicand.layer("grad_cam")
+    assert_close(ExcitationBackprop("3", contrastive)(explicand), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [
+        (network, "1"),
+        (lambda: torchvision.models.resnet18(num_classes=5), "layer3"),
+        (lambda: torchvision.models.resnet50(num_classes=5), "layer3"),
+        (lambda: timm.create_model("tf_efficientnet_lite0", num_classes=5), "blocks.4"),
+    ],
+)
+def test_by_default_it_reads_what_the_last_smaller_block_is_given(make, layer):
+    explicand = Classifier(seeded(make).eval()).explicand(random(1, 3, 64, 64), 1)
+    assert explicand.layer("excitation_backprop") == layer
+    assert torch.equal(ExcitationBackprop()(explicand), ExcitationBackprop(layer)(explicand))
 
 
 def test_what_classes_share_is_taken_off():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,8 +189,8 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
     """The layer that a class activation method reads if none is named, by shapes alone.
 
     `normgrad`: the output of the last block whose input is spatially larger, that is the outermost module around the
-    last downsampling. Everything else, Grad-CAM first, and NormGrad where nothing is: the last spatial output before
-    pooling.
+    last downsampling. `excitation_backprop`: what that block is given. Everything else, Grad-CAM first, and these where
+    nothing is: the last spatial output before pooling.
 
     Args:
         method: Name of the method.
@@ -206,9 +207,11 @@ def default_layer(method: str, module: nn.Module, steps: Sequence[Step]) -> str:
             "choose another method, or name a layer with layer=",
         )
     shrinking = [step for step in spatial if step.before > step.after]
-    if method == "normgrad" and shrinking:
+    if method in ("normgrad", "excitation_backprop") and shrinking:
         smallest = min(step.before for step in shrinking)
-        return [step for step in shrinking if step.before == smallest][-1].name
+        block = [step for step in shrinking if step.before == smallest][-1].name
+        before = list(itertools.takewhile(lambda step: not f"{step.name}.".startswith(f"{block}."), spatial))
+        return before[-1].name if method == "excitation_backprop" and before else block
     return spatial[-1].name
 
 
