@@ -17,16 +17,15 @@ from xaieval.comparison import (
     Column,
     Method,
     Pair,
-    Score,
     column_decimals,
     column_of,
     current_rows,
-    deciding,
     method_of,
     pair_of,
     ranks_of,
     scores_by_metric,
 )
+from xaieval.leaderboard_notes import notes_of
 from xaieval.statistics import Interval, independent
 from xaieval.table import Entry, Table, number
 from xaieval.unsupported import UNSUPPORTED
@@ -98,40 +97,7 @@ class Leaderboard:
 
     def notes(self) -> tuple[str, ...]:
         """How to read the numbers, and what is undefined or went wrong."""
-        notes = [
-            "Means with 95 % bootstrap intervals over samples (± half the width), resampled by photo.",
-            _listed("Each metric is over the samples valid for all its methods", map(_common, self.columns)),
-            self._order(),
-            _listed("† Valid on fewer than half of the samples, so over its own and not compared", self._apart()),
-            _listed("Undefined", map(_undefined, self.columns)),
-            _listed("Unsupported layers", self._unsupported()),
-            _listed("Not computed", map(_absent, self.columns)),
-            _listed("Errors", map(_errors, self.columns)),
-        ]
-        return tuple(note for note in notes if note)
-
-    def _order(self) -> str:
-        judges = deciding(self.columns)
-        if not judges:
-            return f"Too few to rank: fewer than {ENOUGH} independent photos; sorted by name."
-        few = _listed("Too few photos to rank", (f"{c.name} ({c.photos})" for c in self.columns if c.photos < ENOUGH))
-        order = (
-            f"Sorted by mean rank on {', '.join(column.name for column in judges)}; bold (in text *) is the best mean."
-        )
-        return f"{order} {few}".rstrip()
-
-    def _unsupported(self) -> Iterator[str]:
-        """Why methods do not explain the model, once for all metrics."""
-        for method in self.methods:
-            given = (reason for column in self.columns for reason in column.scores[method.name].reasons)
-            for reason in sorted({reason for reason in given if reason.startswith(UNSUPPORTED)}):
-                yield f"{reason.removeprefix(UNSUPPORTED).lstrip(': ')} ({method.name})"
-
-    def _apart(self) -> Iterator[str]:
-        for column in self.columns:
-            for name, score in column.scores.items():
-                if score.valid and not score.compared:
-                    yield f"{name} on {column.name} ({score.valid} of {column.samples})"
+        return notes_of(self.columns, self.methods)
 
     def _entries(self, method: Method, style: Style) -> Iterator[Entry]:
         rivals = [line.name for line in self.methods if not line.sentinel]
@@ -369,48 +335,6 @@ def _mark(pair: Pair, column: Column) -> str:
     if pair.photos < ENOUGH or not pair.interval.excludes(0.0):
         return ""
     return " ▲" if (pair.interval.mean > 0) == column.higher_is_better else " ▼"
-
-
-def _listed(title: str, items: Iterable[str]) -> str:
-    found = "; ".join(item for item in items if item)
-    return f"{title}: {found}." if found else ""
-
-
-def _common(column: Column) -> str:
-    return "" if column.common == column.samples else f"{column.name} {column.common} of {column.samples}"
-
-
-def _undefined(column: Column) -> str:
-    """The partly undefined methods; where nothing is valid, the cell itself says why."""
-    counts = {name: _other_reasons(score) for name, score in column.scores.items() if score.valid}
-    return _by_cause(column.name, counts)
-
-
-def _other_reasons(score: Score) -> dict[str, int]:
-    """The reasons that are about samples, not about the model."""
-    return {reason: count for reason, count in score.reasons.items() if not reason.startswith(UNSUPPORTED)}
-
-
-def _absent(column: Column) -> str:
-    missing = [f"{name} {score.absent} of {column.samples}" for name, score in column.scores.items() if score.absent]
-    return f"{column.name} ({', '.join(missing)})" if missing else ""
-
-
-def _errors(column: Column) -> str:
-    return _by_cause(column.name, {name: score.errors for name, score in column.scores.items()})
-
-
-def _by_cause(metric: str, counts: dict[str, dict[str, int]]) -> str:
-    """Such as `relevance_rank: empty mask 5 (every method), zero map 3 (gradient 2, sobol 1)`."""
-    causes = dict.fromkeys(cause for found in counts.values() for cause in found)
-    parts = []
-    for cause in causes:
-        methods = {name: found[cause] for name, found in counts.items() if cause in found}
-        if len(methods) == len(counts) > 1 and len(set(methods.values())) == 1:
-            parts.append(f"{cause} {next(iter(methods.values()))} (every method)")
-        else:
-            parts.append(f"{cause} ({', '.join(f'{name} {count}' for name, count in methods.items())})")
-    return f"{metric}: {', '.join(parts)}" if parts else ""
 
 
 def _counted(counts: dict[str, int]) -> str:
