@@ -58,18 +58,11 @@ class DeepLift(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The contributions `(N, C, *F)`, NaN in samples whose sum misses the change of the logit."""
-        baseline = self._baseline(explicand)
+        baseline = explicand.baseline(self.removal)
         scores, multipliers = explicand.propagated(_Differences, baseline)
         attribution = multipliers * (explicand.inputs - baseline)
         wrong = _incomplete(attribution, scores)
         return attribution.masked_fill(wrong.view(-1, *(1,) * (attribution.dim() - 1)), torch.nan)
-
-    def _baseline(self, explicand: Explicand) -> Tensor:
-        """The inputs `(N, C, *F)` with every present feature removed."""
-        removal, baseline = explicand.removal(self.removal), torch.empty_like(explicand.inputs)
-        for batch in explicand.batches(1, "scores"):
-            batch.write(baseline[:, None], removal(batch, torch.ones_like(batch.inputs[:, :1])))
-        return baseline
 
 
 def _incomplete(attribution: Tensor, scores: Scores) -> Tensor:

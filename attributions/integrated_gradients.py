@@ -59,7 +59,7 @@ class IntegratedGradients(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The product `(N, C, *F)` of the way from the baseline and the mean gradient on it."""
-        baseline = self._baseline(explicand)
+        baseline = explicand.baseline(self.removal)
         nodes, weights = (
             torch.as_tensor(values, dtype=torch.float32).to(explicand.device) for values in self.quadrature()
         )
@@ -79,10 +79,3 @@ class IntegratedGradients(Method):
         weights = np.full(self.steps, 1 / (self.steps - 1))
         weights[[0, -1]] /= 2
         return np.linspace(0, 1, self.steps), weights
-
-    def _baseline(self, explicand: Explicand) -> Tensor:
-        """The inputs `(N, C, *F)` with every present feature removed."""
-        removal, baseline = explicand.removal(self.removal), torch.empty_like(explicand.inputs)
-        for batch in explicand.batches(1, "scores"):
-            batch.write(baseline[:, None], removal(batch, torch.ones_like(batch.inputs[:, :1])))
-        return baseline

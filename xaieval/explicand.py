@@ -206,6 +206,13 @@ class Explicand(Inner):
             return attribution.new_full((self.count, perturbation.samples), torch.nan)
         return perturbation.predicted(self, attribution, units)
 
+    def baseline(self, removal: str | Removal) -> Tensor:
+        """The inputs `(N, C, *F)` with every present feature removed; a drawn removal is drawn once for each sample."""
+        bound, baseline = self.removal(removal), torch.empty_like(self.inputs)
+        for batch in self.batches(1, "scores"):
+            batch.write(baseline[:, None], bound(batch, torch.ones_like(batch.inputs[:, :1])))
+        return baseline
+
     def removed(self, removal: str | Removal) -> Scores:
         """Scores `(N,)` with every present feature removed, the end of every curve."""
         bound = self.removal(removal, "curve")
