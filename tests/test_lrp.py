@@ -242,12 +242,16 @@ def lite0(classes=5):
 
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_lite0_whose_blocks_end_without_rectifiers(composite):
-    """With random weights it has no biases, so pixels have it all; zennit, which sees no skip connections, has not."""
+    """With random weights it has no biases, so pixels have it all.
+
+    As seen with zennit 0.5.1, which shares nothing out at skip connections that are no module: the sum is 512.
+    """
     module, x = seeded(lite0), random(1, 3, 48, 48)
+    assert float(zennit(composite, module, x, 1, SequentialMergeBatchNorm).sum()) > 100
     explicand = Classifier(module).explicand(x, 1)
     relevance = LRP(composite)(explicand)
-    if composite == "alpha2_beta1":
-        assert bool(relevance.isfinite().all()) or bool(relevance.isnan().all())
+    if composite == "alpha2_beta1":  # it makes more of it: refused
+        assert bool(relevance.isnan().all())
         return
     torch.testing.assert_close(relevance.sum(), explicand.clean.logit[0], rtol=0.01, atol=0)
 
