@@ -139,6 +139,14 @@ def test_behind_the_classifier_it_is_that_of_the_normalized_input_times_the_logi
     assert_close(LRP(composite)(explained(module, x)), theirs * logits)
 
 
+def test_a_first_call_with_other_weights_finds_what_to_fold_and_gives_the_same_map():
+    explicand = Classifier(used(seeded(resnet18))).explicand(random(2, 3, 40, 40), 1)
+    expected, other = LRP()(explicand), explicand.with_weights({})
+    assert other.classifier._call.folds is None
+    assert_close(LRP()(other), expected, 1e-5)
+    assert len(other.classifier._call.folds or ()) == 20
+
+
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_without_biases_everything_arrives(composite):
     """Pixels sum to the logit where every unit that counts has contributions of both signs."""
