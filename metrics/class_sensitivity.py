@@ -11,7 +11,7 @@ from torch import Tensor
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 from xaieval.repeated import Repeated
-from xaieval.similarity import similarity
+from xaieval.similarity import ONE_CONSTANT, similarity
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ClassSensitivity(Repeated):
 
     Lower is better: 1 for a map that does not depend on the class, also a constant one. Bounds: -1 to 1. On `f_c = w_c
     x` a gradient has the correlation of the two rows of weights. Cost: one explanation, and one forward for all
-    methods. Needs: method. Undefined for a zero map, where one of the two maps alone is constant (`value not finite`),
+    methods. Needs: method. Undefined for a zero map, where one of the two maps is constant and not the other,
     as a rectified map of an unlikely class may be, where there is one class, and `skipped: cost` over the budget.
 
     Differs from the paper: an explained class that is neither the most nor the least likely stays the first of the
@@ -39,6 +39,7 @@ class ClassSensitivity(Repeated):
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     category: ClassVar[str] = "randomization"
+    without_value: ClassVar[str] = ONE_CONSTANT
     reference: ClassVar[str] = "arXiv:2004.02866"
 
     def compared(self, explicand: Explicand, attribution: Tensor, method: Method) -> Tensor:

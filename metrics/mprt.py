@@ -28,7 +28,7 @@ class MPRT(Randomization):
 
     Lower is better: 1 for a map that does not depend on the model, also for a constant or a fixed random one. Bounds:
     -1 to 1. Cost: `steps` explanations. Needs: method. Undefined for a zero map, a model without parameters, where for
-    each model one of the two maps alone is constant (`value not finite`), and `skipped: cost` over the budget. Low does
+    each model one of the two maps is constant and not the other, and `skipped: cost` over the budget. Low does
     not mean right: a map that is noise to begin with passes.
 
     Differs from the paper: groups of layers, so that the cost does not grow with the model. Quantus averages the

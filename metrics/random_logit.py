@@ -10,7 +10,7 @@ from torch import Tensor
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 from xaieval.repeated import Repeated
-from xaieval.similarity import check_similarity, similarity
+from xaieval.similarity import ONE_CONSTANT, check_similarity, similarity
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RandomLogit(Repeated):
 
     Lower is better: 1 for a map that does not depend on the class, also a constant one. Bounds: -1 to 1. On `f_c = w_c
     x` the Spearman value of a gradient is the rank correlation of the two rows of weights. Cost: one explanation.
-    Needs: method. Undefined for a zero map, where one of the two maps alone is constant (`value not finite`), as a
+    Needs: method. Undefined for a zero map, where one of the two maps is constant and not the other, as a
     rectified map of an unlikely class may be, where there is one class, and `skipped: cost` over the budget.
 
     Differs from the paper: maps are signed. Quantus draws the class from a number of classes that must be given to it,
@@ -45,6 +45,7 @@ class RandomLogit(Repeated):
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     category: ClassVar[str] = "randomization"
+    without_value: ClassVar[str] = ONE_CONSTANT
     reference: ClassVar[str] = "arXiv:1912.09818"
     similarity: str = "ssim"
     seed: int = 0

@@ -26,7 +26,7 @@ class SmoothMPRT(Randomization):
 
     Lower is better: 1 for a map that does not depend on the model. Bounds: -1 to 1. Cost: `samples` (`steps` + 1)
     explanations. Needs: method. Undefined for a zero map, a model without parameters, where for each model one of the
-    two maps alone is constant (`value not finite`), and `skipped: cost` over the budget.
+    two maps is constant and not the other, and `skipped: cost` over the budget.
 
     Differs from the paper: groups of layers, so that the cost does not grow with the model; 10 noisy inputs, the paper
     has 50.

@@ -81,6 +81,7 @@ class Metric:
         accepts: Units for which it is defined.
         reference: The paper: arXiv id or DOI.
         syncs: Why the metric needs the host, where it does.
+        without_value: The reason where `score` gives a number that is not finite.
         exceptions: Laws that do not hold for it, each with the reason.
     """
 
@@ -91,6 +92,7 @@ class Metric:
     accepts: ClassVar[tuple[str, ...]] = UNITS
     reference: ClassVar[str]
     syncs: ClassVar[str] = ""
+    without_value: ClassVar[str] = "value not finite"
     exceptions: ClassVar[dict[str, str]] = {}
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
@@ -150,7 +152,7 @@ class Metric:
                 f"{type(self).__name__} gave values {tuple(values.shape)}, expected one for each of the "
                 f"{explicand.count} samples: do not average over samples in score"
             )
-        reasons["value not finite"] = ~values.isfinite() & ~torch.stack(list(reasons.values())).any(0)
+        reasons[self.without_value] = ~values.isfinite() & ~torch.stack(list(reasons.values())).any(0)
         for where in reasons.values():
             values = values.masked_fill(where, torch.nan)
         return values, reasons

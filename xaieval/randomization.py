@@ -15,7 +15,7 @@ from xaieval.component import Method
 from xaieval.draws import seed_of
 from xaieval.explicand import Explicand
 from xaieval.repeated import Repeated
-from xaieval.similarity import check_similarity, similarity
+from xaieval.similarity import ONE_CONSTANT, check_similarity, similarity
 
 ORDERS = ("top_down", "bottom_up", "independent")
 
@@ -83,6 +83,7 @@ class Randomization(Repeated):
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     category: ClassVar[str] = "randomization"
+    without_value: ClassVar[str] = ONE_CONSTANT
     order: str = "top_down"
     steps: int = 8
     similarity: str = "spearman"

@@ -11,6 +11,9 @@ from xaieval.explicand import Explicand
 SIMILARITIES = ("spearman", "ssim")
 WINDOW = 7
 
+ONE_CONSTANT = "one of the two maps is constant"
+"""Why there is no similarity."""
+
 
 def check_similarity(owner: str, name: str) -> None:
     """Check the name of a similarity.
