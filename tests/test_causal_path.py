@@ -394,7 +394,7 @@ def test_a_stated_number_of_inputs_really_runs():
     explicand = bound(module, 3, batch_size=4)
     CausalPath()(explicand)
     explicand = bound(module, 3, batch_size=4)
-    explicand.classifier.chain(explicand.inputs)
+    explicand.classifier.structure.chain(explicand.inputs)
     seen: dict[str, list[int]] = {"0": [], "6": []}
     handles = [
         module[int(name)].register_forward_hook(lambda layer, given, output, name=name: seen[name].append(len(output)))

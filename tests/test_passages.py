@@ -57,7 +57,7 @@ class Odd(nn.Module):
 
 
 def chain(module):
-    return Classifier(module).chain(random(1, 3, 16, 16))
+    return Classifier(module).structure.chain(random(1, 3, 16, 16))
 
 
 def names(module):
@@ -79,9 +79,9 @@ def test_a_residual_network_is_a_chain_of_blocks():
 
 
 def test_known_networks():
-    resnet = torchvision.load("resnet18", weights=None).chain(random(1, 3, 64, 64)).found()
+    resnet = torchvision.load("resnet18", weights=None).structure.chain(random(1, 3, 64, 64)).found()
     assert [link.name for link in resnet] == ["conv1", *(f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)), "fc"]
-    lite = efficientnet_lite0.load().chain(random(1, 3, 64, 64)).found()
+    lite = efficientnet_lite0.load().structure.chain(random(1, 3, 64, 64)).found()
     assert [link.name for link in lite[-3:]] == ["blocks.6.0", "conv_head", "classifier"]
     assert (lite[-1].channels, lite[-1].gives) == (1280, 1000)
 
@@ -119,7 +119,7 @@ def test_channels_must_go_over_one_by_one():
 
 def test_it_is_found_once_for_each_shape_and_keeps_no_graph():
     classifier = Classifier(Residual())
-    found = classifier.chain(random(2, 3, 16, 16))
-    assert classifier.chain(random(5, 3, 16, 16)) is found
-    assert classifier.chain(random(5, 3, 20, 16)) is not found
+    found = classifier.structure.chain(random(2, 3, 16, 16))
+    assert classifier.structure.chain(random(5, 3, 16, 16)) is found
+    assert classifier.structure.chain(random(5, 3, 20, 16)) is not found
     assert all(passage.before is passage.after is None for passage in found._passed.values())

@@ -80,7 +80,7 @@ def test_a_head_that_reads_one_patch_is_explained_by_that_patch(prefix):
     """On a grid of 4 x 6, whatever the numbers of the other tokens; the block before shares places among all."""
     module = seeded(lambda: Reader(prefix=prefix))
     explicand = Classifier(module).explicand(random(3, 3, 16, 24), (0, 1, 2))
-    tokens = explicand.classifier.tokens(explicand.inputs)
+    tokens = explicand.classifier.structure.tokens(explicand.inputs)
     assert (tokens.grid, tokens.count, tokens.prefix) == ((4, 6), 24 + len(prefix), tuple(sorted(prefix)))
     assert tokens.index.tolist() == module.embedding.number
     assert explicand.layer("grad_cam") == explicand.layer("normgrad") == "blocks.0"
@@ -326,7 +326,7 @@ def mean(width=6):
 def tokens_of(module, size=(8, 12)):
     classifier, inputs = Classifier(module), random(1, 3, *size)
     classifier.explicand(inputs, 0)
-    return classifier.tokens(inputs)
+    return classifier.structure.tokens(inputs)
 
 
 def test_tokens_in_another_order_are_read_off_behind_a_normalization():
@@ -349,7 +349,7 @@ def test_meta_tensors_have_the_natural_order():
         module, inputs = vit(img_size=(48, 64), reg_tokens=2), torch.empty(1, 3, 48, 64)
     classifier = Classifier(module, device="meta")
     classifier.explicand(inputs, 0)
-    tokens = classifier.tokens(inputs)
+    tokens = classifier.structure.tokens(inputs)
     assert (tokens.grid, tokens.count, tokens.prefix) == ((3, 4), 15, (0, 1, 2))
     assert tokens.index.shape == (12,)
     assert tokens.index.device.type == "meta"
@@ -398,7 +398,12 @@ def test_tokens_that_are_no_grid_say_why():
     alone = "layer '1' has no grid of places: the 6 tokens do not take over the 2 x 3 places before them one by one"
     refused(mixing, (8, 12), lambda e: e.activations(("1",)), alone)
     refused(mixing, (8, 12), lambda e: e.layer("grad_cam"), "has no grid of places: the 6 tokens do not take over")
-    refused(mixing, (8, 12), lambda e: e.classifier.tokens(e.inputs), "the tokens of Sequential have no grid of places")
+    refused(
+        mixing,
+        (8, 12),
+        lambda e: e.classifier.structure.tokens(e.inputs),
+        "the tokens of Sequential have no grid of places",
+    )
     fewer = seeded(lambda: nn.Sequential(patches(), Do(lambda x: x.flatten(2).mT[:, 1:]), mean()))
     refused(fewer, (8, 12), lambda e: e.outputs(("1",)), "the 5 tokens are fewer than the 2 x 3 places before them")
     gone = seeded(lambda: nn.Sequential(patches(), Do(lambda x: x.flatten(2).mT[:, [0, 1, 2, 3, 4, 4]]), mean()))
@@ -410,7 +415,7 @@ def test_tokens_that_are_no_grid_say_why():
 def test_a_model_without_tokens_says_so():
     module = torchvision.models.resnet18(num_classes=3)
     sentence = r"ResNet has no layer that gives tokens \(N, T, D\) and that everything passes"
-    refused(module, (32, 32), lambda e: e.classifier.tokens(e.inputs), sentence)
+    refused(module, (32, 32), lambda e: e.classifier.structure.tokens(e.inputs), sentence)
 
 
 def test_shapes_that_may_be_either_layout_are_refused():
@@ -464,7 +469,7 @@ def test_hooks_are_gone_also_after_an_exception():
     classifier, before = Classifier(module), state_of(module)
     explicand = classifier.explicand(inputs, 0)
     broken["now"] = True
-    for ask in (lambda: classifier.tokens(inputs), lambda: GradCAM(layer=layer)(explicand)):
+    for ask in (lambda: classifier.structure.tokens(inputs), lambda: GradCAM(layer=layer)(explicand)):
         with pytest.raises(RuntimeError, match="broken"):
             ask()
     broken["now"] = False

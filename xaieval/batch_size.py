@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from xaieval.cost import Clock, seconds_between
+
+Result = TypeVar("Result")
 
 
 class BatchSize:
@@ -58,3 +61,25 @@ class BatchSize:
         """Never again run as many inputs as `failed`: half of them from now on."""
         self._candidates = []  # no more trials
         self.current = max(1, failed // 2)
+
+    def packed(self, run: Callable[[slice], Result], count: int, rows: int = 1) -> Iterator[Result]:
+        """Results of `run` on slices that fit: halved when memory runs out, and smaller from then on.
+
+        Args:
+            run: What is done with some of the samples.
+            count: How many samples there are.
+            rows: How many rows of a call each takes.
+        """
+        start = 0
+        while start < count:
+            stop = min(count, start + max(1, self.current // rows))
+            try:
+                with self.observing(rows * (stop - start)):
+                    result = run(slice(start, stop))
+            except torch.OutOfMemoryError:
+                if stop - start == 1:
+                    raise
+                self.shrink(rows * (stop - start))
+                continue
+            yield result
+            start = stop

@@ -116,7 +116,7 @@ def links(explicand: Explicand, layers: Sequence[str] = ()) -> tuple[Link, ...]:
     Raises:
         ValueError: The layers are no chain, or the model has none.
     """
-    chain = explicand.classifier.chain(explicand.inputs)
+    chain = explicand.classifier.structure.chain(explicand.inputs)
     return chain.named(layers) if layers else chain.found()
 
 

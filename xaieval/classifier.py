@@ -5,30 +5,27 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from xaieval.attention import Mix, carried, matrices, reading
-from xaieval.axes import CHANNELS_FIRST
+from xaieval.attention import Mix, carried, matrices
 from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, arriving, editing, find_layer, watch
 from xaieval.modalities.images import Images
 from xaieval.module_call import ModuleCall, keepable, normal
-from xaieval.passages import Chain
-from xaieval.places import Places
 from xaieval.propagation import Propagation, located
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
-from xaieval.token_grid import ChannelsFirst, Layout, Tokens
+from xaieval.structure import Structure
+from xaieval.token_grid import Layout
 from xaieval.unsupported import UnsupportedError
 
 if TYPE_CHECKING:
     from xaieval.explicand import Explicand
 
 PRECISIONS = ("float32", "bfloat16", "bfloat16_all")
-Result = TypeVar("Result")
 
 
 class Classifier:
@@ -95,8 +92,7 @@ class Classifier:
         self.batch_size = {kind: BatchSize(batch_size, self.device) for kind in ("scores", "gradients")}
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
         self._call = ModuleCall(module, self.device, self.name, self._normalization)
-        self._structure: dict[tuple[int, ...], tuple[Places, Chain]] = {}  # by the shape of an input
-        self._readings: dict[tuple[int, ...], Tensor] = {}  # by the shape of an input
+        self.structure = Structure(module, self.name, self._call)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -167,7 +163,7 @@ class Classifier:
             with torch.no_grad():
                 return self._call(inputs[part], self.precision != "float32")
 
-        return torch.cat(list(self._packed(run, len(inputs), "scores")))
+        return torch.cat(list(self.batch_size["scores"].packed(run, len(inputs))))
 
     def differentiable(self, inputs: Tensor) -> Tensor:
         """Logits `(n, classes)` of `(n, C, *F)` from one call, with a graph where gradients are enabled.
@@ -184,7 +180,7 @@ class Classifier:
                 logits = self._call(inputs[part], self.precision != "float32")
                 return Scores.read(logits, target[part]).values
 
-        return Scores(torch.cat(list(self._packed(run, len(inputs), "scores"))))
+        return Scores(torch.cat(list(self.batch_size["scores"].packed(run, len(inputs)))))
 
     def edited(
         self,
@@ -212,7 +208,7 @@ class Classifier:
         before, after = arriving or {}, self._at_places(outputs or {}, inputs)
         modules = {name: find_layer(self.module, name) for name in (*before, *after)}
         for name in before:
-            self.places(inputs).check_arriving(name)
+            self.structure.places(inputs).check_arriving(name)
         with torch.no_grad(), editing(modules, before, arriving=True) as entered, editing(modules, after) as left:
             logits = self._call(inputs, self.precision != "float32", len(target))
         missing = [name for name in modules if name not in entered | left]
@@ -226,7 +222,7 @@ class Classifier:
         def edited(edit: Edit, layout: Layout) -> Edit:
             return lambda output: layout.put(output, edit(layout.places(output)))
 
-        layouts = self._layouts(list(edits), example)
+        layouts = self.structure.layouts(list(edits), example)
         return {name: edited(edit, layouts[name]) for name, edit in edits.items()}
 
     def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit", rule: str = "") -> tuple[Scores, Tensor]:
@@ -249,7 +245,7 @@ class Classifier:
                 (gradient,) = _gradients(scores.of(score), [leaf])
             return scores.values.detach(), gradient
 
-        values, gradients = zip(*self._packed(run, len(inputs), "gradients"), strict=True)
+        values, gradients = zip(*self.batch_size["gradients"].packed(run, len(inputs)), strict=True)
         return Scores(torch.cat(values)), torch.cat(gradients)
 
     @contextlib.contextmanager
@@ -296,7 +292,7 @@ class Classifier:
                 (gradient,) = _gradients(scores.logit[: len(rows[0])], [leaf])
             return scores.values.detach().unflatten(0, (len(rows), -1)), gradient[: len(rows[0])]
 
-        parts = self._packed(run, len(target), "gradients", len(variants))
+        parts = self.batch_size["gradients"].packed(run, len(target), len(variants))
         values, gradients = zip(*parts, strict=True)
         return Scores(torch.cat(values, 1)), torch.cat(gradients)
 
@@ -340,7 +336,10 @@ class Classifier:
             ValueError: A layer that the model does not have, or that was not reached by the call.
             UnsupportedError: The model calls a function after a layer that has no rule; names the layer.
         """
-        modules, layouts = {name: find_layer(self.module, name) for name in layers}, self._layouts(layers, inputs)
+        modules, layouts = (
+            {name: find_layer(self.module, name) for name in layers},
+            self.structure.layouts(layers, inputs),
+        )
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
@@ -353,7 +352,7 @@ class Classifier:
             pairs = zip(seen, [layouts[name].places(g) for name, g in zip(layers, gradients, strict=True)], strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
-        parts = list(self._packed(run, len(inputs), "gradients"))
+        parts = list(self.batch_size["gradients"].packed(run, len(inputs)))
         return {
             name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
             for name in layers
@@ -365,7 +364,10 @@ class Classifier:
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
-        modules, layouts = {name: find_layer(self.module, name) for name in layers}, self._layouts(layers, inputs)
+        modules, layouts = (
+            {name: find_layer(self.module, name) for name in layers},
+            self.structure.layouts(layers, inputs),
+        )
 
         def run(part: slice) -> dict[str, Tensor]:
             with torch.no_grad(), watch(modules) as kept:
@@ -373,7 +375,7 @@ class Classifier:
                 _check_reached(layers, kept)
             return {name: layouts[name].places(output.detach()).float() for name, output in kept.items()}
 
-        parts = list(self._packed(run, len(inputs), "scores"))
+        parts = list(self.batch_size["scores"].packed(run, len(inputs)))
         return {name: torch.cat([part[name] for part in parts]) for name in layers}
 
     def attentions(self, inputs: Tensor, target: Tensor, mix: Mix, gradients: bool = False) -> Tensor:
@@ -391,7 +393,7 @@ class Classifier:
         Raises:
             UnsupportedError: The model does not attend over all its tokens again and again, or they are no grid.
         """
-        read, tokens = self._reading(inputs), self.tokens(inputs)
+        read, tokens = self.structure.reading(inputs), self.structure.tokens(inputs)
 
         def run(part: slice) -> Tensor:
             def score() -> Tensor:
@@ -401,16 +403,7 @@ class Classifier:
             with keepable():
                 return carried(read, matrices(self.module, mix, score, gradients), tokens)
 
-        return torch.cat(list(self._packed(run, len(inputs), "gradients" if gradients else "scores")))
-
-    def _reading(self, example: Tensor) -> Tensor:
-        """How much the logits read each token behind the last attention, `(1, 1, T)`, found once for a shape."""
-        shape = tuple(example.shape[1:])
-        if shape not in self._readings:
-            with keepable():
-                one = normal(example[:1])
-                self._readings[shape] = reading(self.name, self.module, one, lambda leaf: self._call(leaf, False))
-        return self._readings[shape]
+        return torch.cat(list(self.batch_size["gradients" if gradients else "scores"].packed(run, len(inputs))))
 
     def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
@@ -433,84 +426,11 @@ class Classifier:
 
     def default_layer(self, method: str, example: Tensor) -> str:
         """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes."""
-        return self.layers[method] if method in self.layers else self.places(example).default_layer(method)
-
-    def tokens(self, example: Tensor) -> Tokens:
-        """Which token of a vision transformer's sequence `(N, T, D)` stands for which place of a grid `(h, w)`.
-
-        It is found as default layers are, for each input shape once.
-
-        Args:
-            example: Inputs `(N, C, H, W)`.
-
-        Raises:
-            UnsupportedError: The model has no tokens, or they are no grid.
-        """
-        return self.places(example).tokens()
-
-    def places(self, example: Tensor) -> Places:
-        """Where the outputs of all layers have their places.
-
-        They come from one call with one input for each input shape, in a transformer with some gradients; it is no
-        evaluation of a sample and not counted. For a transformer that call waits for the device, once.
-        """
-        return self._looked_up(example)[0]
-
-    def chain(self, example: Tensor) -> Chain:
-        """The layers that everything passes on its way to the logits, from the same call as `places`."""
-        return self._looked_up(example)[1]
-
-    def _looked_up(self, example: Tensor) -> tuple[Places, Chain]:
-        """What one call tells of the model."""
-        key = tuple(example.shape[1:])
-        if key not in self._structure:
-            logits: list[Tensor] = []
-            chains: list[Chain] = []
-
-            def call() -> Tensor:
-                logits.append(self._call(leaf, False))
-                return logits[0]
-
-            def watched() -> Tensor:
-                chains.append(Chain(self.module, leaf, call))
-                return logits[0]
-
-            with keepable(), torch.enable_grad():
-                leaf = normal(example[:1]).detach().clone().requires_grad_()
-                self._structure[key] = Places(self.module, leaf, watched), chains[0]
-        return self._structure[key]
-
-    def _layouts(self, layers: Sequence[str], example: Tensor) -> dict[str, Layout]:
-        """How the outputs of layers become `(N, K, h, w)`; those of a convolution are it without looking."""
-        modules = {name: find_layer(self.module, name) for name in layers}
-        return {
-            name: ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(example).layout(name)
-            for name, layer in modules.items()
-        }
+        return self.layers[method] if method in self.layers else self.structure.places(example).default_layer(method)
 
     def size(self, kind: str) -> int:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
         return self.batch_size[kind].current
-
-    def _packed(self, run: Callable[[slice], Result], count: int, kind: str, rows: int = 1) -> Iterator[Result]:
-        """Results of `run` on slices that fit: halved when memory runs out, and smaller from then on.
-
-        A sample takes so many rows of a call.
-        """
-        size = self.batch_size[kind]
-        start = 0
-        while start < count:
-            stop = min(count, start + max(1, size.current // rows))
-            try:
-                with size.observing(rows * (stop - start)):
-                    result = run(slice(start, stop))
-            except torch.OutOfMemoryError:
-                if stop - start == 1:
-                    raise
-                size.shrink(rows * (stop - start))
-                continue
-            yield result
-            start = stop
 
 
 def _check_reached(layers: Sequence[str], kept: Mapping[str, Tensor]) -> None:

@@ -194,7 +194,7 @@ def layers(arguments: Sequence[str]) -> None:
     classifier = _only("model", _composed([argument for argument in arguments if argument not in flags]))
     side = classifier.preprocess.crop if classifier.preprocess is not None else 224
     explicand = classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
-    found, marks = classifier.places(explicand.inputs).shapes, _defaults(explicand)
+    found, marks = classifier.structure.places(explicand.inputs).shapes, _defaults(explicand)
     shown = {name: line for name, line in found.items() if flags or name in marks or name.count(".") < 2}
     more = "" if len(shown) == len(found) else " (--all shows those deeper inside)"
     _print(f"{classifier.name}, an input of 3 x {side} x {side}: {len(shown)} of {len(found)} spatial layers{more}")

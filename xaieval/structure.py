@@ -1,0 +1,96 @@
+"""What a call with one input tells of a model: where outputs have places, what everything passes, what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xaieval.attention import reading
+from xaieval.axes import CHANNELS_FIRST
+from xaieval.layers import find_layer
+from xaieval.module_call import ModuleCall, keepable, normal
+from xaieval.passages import Chain
+from xaieval.places import Places
+from xaieval.token_grid import ChannelsFirst, Layout, Tokens
+
+
+class Structure:
+    """Facts about a model that depend on the shape of its inputs alone, each found once for a shape.
+
+    The calls that find them are no evaluations of a sample and not counted. For a transformer they wait for the device,
+    once. In all functions `example` is inputs `(N, C, *F)`, of which the first is used.
+
+    Args:
+        module: The model.
+        name: What to call it in errors.
+        call: Gives its logits.
+    """
+
+    def __init__(self, module: nn.Module, name: str, call: ModuleCall) -> None:
+        self._module = module
+        self._name = name
+        self._call = call
+        self._found: dict[tuple[int, ...], tuple[Places, Chain]] = {}  # by the shape of an input
+        self._readings: dict[tuple[int, ...], Tensor] = {}
+
+    def places(self, example: Tensor) -> Places:
+        """Where the outputs of all layers have their places."""
+        return self._looked_up(example)[0]
+
+    def chain(self, example: Tensor) -> Chain:
+        """The layers that everything passes on its way to the logits, from the same call as `places`."""
+        return self._looked_up(example)[1]
+
+    def tokens(self, example: Tensor) -> Tokens:
+        """Which token of a vision transformer's sequence `(N, T, D)` stands for which place of a grid `(h, w)`.
+
+        Raises:
+            UnsupportedError: The model has no tokens, or they are no grid.
+        """
+        return self.places(example).tokens()
+
+    def reading(self, example: Tensor) -> Tensor:
+        """How much the logits read each token behind the last attention, `(1, 1, T)`.
+
+        Raises:
+            UnsupportedError: The model does not attend over all its tokens again and again.
+        """
+        shape = tuple(example.shape[1:])
+        if shape not in self._readings:
+            with keepable():
+                one = normal(example[:1])
+                self._readings[shape] = reading(self._name, self._module, one, self._call)
+        return self._readings[shape]
+
+    def layouts(self, layers: Sequence[str], example: Tensor) -> dict[str, Layout]:
+        """How the outputs of layers become `(N, K, h, w)`; those of a convolution are it without looking.
+
+        Raises:
+            ValueError: There is no layer of such a name.
+        """
+        modules = {name: find_layer(self._module, name) for name in layers}
+        return {
+            name: ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(example).layout(name)
+            for name, layer in modules.items()
+        }
+
+    def _looked_up(self, example: Tensor) -> tuple[Places, Chain]:
+        shape = tuple(example.shape[1:])
+        if shape not in self._found:
+            logits: list[Tensor] = []
+            chains: list[Chain] = []
+
+            def call() -> Tensor:
+                logits.append(self._call(leaf))
+                return logits[0]
+
+            def watched() -> Tensor:
+                chains.append(Chain(self._module, leaf, call))
+                return logits[0]
+
+            with keepable(), torch.enable_grad():
+                leaf = normal(example[:1]).detach().clone().requires_grad_()
+                self._found[shape] = Places(self._module, leaf, watched), chains[0]
+        return self._found[shape]
