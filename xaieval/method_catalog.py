@@ -36,7 +36,7 @@ from xaieval.pages import (
     title,
 )
 from xaieval.support import FAMILIES, refusals
-from xaieval.unsupported import UnsupportedError
+from xaieval.unsupported import UNSUPPORTED, UnsupportedError
 
 PATH = "docs/methods.md"
 """Where the repository keeps the catalog, below its root."""
@@ -260,7 +260,14 @@ def _support(found: Mapping[str, Mapping[str, str]]) -> str:
     numbers = {reason: number for number, reason in enumerate(reasons, 1)}
     words = {reason: f"no ({number})" for reason, number in numbers.items()} | {"": "yes"}
     rows = [[f"[{name}](#{name})", *(words[family[name]] for family in found.values())] for name in refused]
-    return "\n\n".join([table(("method", *FAMILIES), rows), "\n".join(f"{n}. {why}" for why, n in numbers.items())])
+    return "\n\n".join(
+        [table(("method", *FAMILIES), rows), "\n".join(f"{n}. {_why(reason)}" for reason, n in numbers.items())]
+    )
+
+
+def _why(reason: str) -> str:
+    """The reason without the words that all of them begin with."""
+    return reason.removeprefix(f"{UNSUPPORTED}: ")
 
 
 def _sentinels(entries: Sequence[Entry]) -> str:
