@@ -6,6 +6,8 @@ For each method and each metric that asks for a response, on ResNet-18 at 224 pi
 * the time over (evaluations x the bare model's time per evaluation), the bare model in its best batch size and layout,
   measured in turn with ours: 1.00 means that nothing but the model takes time,
 * where Captum has the same thing, our time over Captum's at equal settings.
+
+Metrics in which something else than the model takes time stand in a table of their own, in seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from torchvision.models import resnet18
 
 from xaieval.allocator import keep_freed_memory
 from xaieval.attributions.ablation_cam import AblationCAM
+from xaieval.attributions.deeplift import DeepLift
+from xaieval.attributions.excitation_backprop import ExcitationBackprop
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.guided_backprop import GuidedBackprop
@@ -35,6 +39,7 @@ from xaieval.attributions.hsic import HSIC
 from xaieval.attributions.infidelity_optimal import InfidelityOptimal
 from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.attributions.kernel_shap import KernelSHAP
+from xaieval.attributions.lrp import LRP
 from xaieval.attributions.meta_saliency import MetaSaliency
 from xaieval.attributions.normgrad import NormGrad
 from xaieval.attributions.occlusion import Occlusion
@@ -43,11 +48,19 @@ from xaieval.attributions.score_cam import ScoreCAM
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.classifier import Classifier
+from xaieval.component import Metric
 from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.metrics.deletion import Deletion
 from xaieval.metrics.infidelity import Infidelity
+from xaieval.metrics.iou import Iou
 from xaieval.metrics.max_sensitivity import MaxSensitivity
+from xaieval.metrics.pointing_game import PointingGame
+from xaieval.metrics.relevance_mass import RelevanceMass
+from xaieval.metrics.relevance_rank import RelevanceRank
+from xaieval.metrics.road import ROAD
+from xaieval.metrics.roc_auc import RocAuc
+from xaieval.metrics.sparseness import Sparseness
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = (8, 16, 32)
@@ -147,6 +160,9 @@ def cases() -> list[Case]:
         Case("score_cam", ScoreCAM()),
         Case("ablation_cam", AblationCAM()),
         Case("guided_backprop", GuidedBackprop(), lambda m, x, t: attr.GuidedBackprop(m).attribute(x, target=t), 16),
+        Case("deeplift", DeepLift(), images=16),  # Captum's refuses rectifiers that are used twice
+        Case("lrp", LRP(), images=16),
+        Case("excitation_backprop", ExcitationBackprop(), images=16),
         Case("meta_saliency, ig 50", MetaSaliency(method=IntegratedGradients(steps=50))),
         Case("infidelity_optimal 100", InfidelityOptimal(samples=100)),
         Case("infidelity 100", _infidelity, _captum_infidelity),
@@ -228,6 +244,34 @@ def measure(
     return cost, statistics.median(over_bare), statistics.median(over_captum) if over_captum else None
 
 
+OTHERS: dict[str, Metric] = {
+    "road": ROAD(),
+    "relevance_rank": RelevanceRank(),
+    "relevance_mass": RelevanceMass(),
+    "pointing_game": PointingGame(),
+    "roc_auc": RocAuc(),
+    "iou": Iou(),
+    "sparseness": Sparseness(),
+}
+"""Metrics in which the model takes a part of the time or none."""
+
+
+def others(classifier: Classifier, rounds: int) -> Table:
+    """Seconds of metrics in which something else than the model takes time, for one map of 224 x 224 pixels."""
+    table = Table("", "forwards", "seconds", title="one image on ResNet-18, 224 px, medians")
+    inputs = torch.rand(1, 3, 224, 224, device=classifier.device)
+    mask = torch.zeros(1, 224, 224, dtype=torch.bool, device=classifier.device)
+    mask[:, 64:160, 64:160] = True
+    for name, metric in OTHERS.items():
+        seconds = []
+        for _ in range(rounds):
+            explicand = classifier.explicand(inputs, 0, ["bench"], mask=mask)
+            maps = torch.rand_like(inputs[:, :1])
+            seconds.append(timed(lambda: metric(explicand, maps), classifier.device))  # noqa: B023 - called at once
+        table.add_row(name, f"{explicand.cost.forwards:g}", f"{statistics.median(seconds):.2g}")
+    return table
+
+
 def prepared(device: torch.device) -> tuple[Classifier, nn.Module, Bare]:
     """ResNet-18 with random weights: as it is explained, as Captum is given it, and alone."""
     keep_freed_memory()  # as the command `xaieval` does, here for all three
@@ -258,6 +302,8 @@ def main() -> None:
             captums = "" if over_captum is None else f"{over_captum:.2f}"
             table.add_row(case.name, f"{cost.forwards:g}", f"{cost.backwards:g}", f"{over_bare:.2f}", captums)
     Console().print(table)
+    if not arguments.only:
+        Console().print(others(classifier, arguments.rounds))
 
 
 if __name__ == "__main__":
