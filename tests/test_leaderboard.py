@@ -314,13 +314,15 @@ def test_an_unsupported_layer_is_named_once():
         cells("lrp", "insertion", [why] * 3),
         cells("a", "deletion", [0.5] * 3),
         cells("lrp", "deletion", [0.5, why, why]),
+        cells("sobol", "insertion", [why] * 3),
+        cells("sobol", "deletion", [why] * 3),
     )
     (found,) = leaderboards(rows)
     row = next(line for line in found.text().splitlines() if line.startswith("lrp"))
     assert "unsupported layers" in row
     assert found.text().count("layer_norm") == 1
     assert found.notes()[-1] == (
-        "Unsupported layers: blocks.0.norm1 (LayerNorm) calls layer_norm, for which LRP has no rule (lrp)."
+        "Unsupported layers: blocks.0.norm1 (LayerNorm) calls layer_norm, for which LRP has no rule (lrp, sobol)."
     )
     assert not any(note.startswith("Undefined") for note in found.notes())
 

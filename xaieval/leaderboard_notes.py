@@ -34,10 +34,13 @@ def _order(columns: Sequence[Column]) -> str:
 
 def _unsupported(columns: Sequence[Column], methods: Sequence[Method]) -> Iterator[str]:
     """Why methods do not explain the model, once for all metrics."""
+    names: dict[str, dict[str, None]] = {}
     for method in methods:
-        given = (reason for column in columns for reason in column.scores[method.name].reasons)
-        for reason in sorted({reason for reason in given if reason.startswith(UNSUPPORTED)}):
-            yield f"{reason.removeprefix(UNSUPPORTED).lstrip(': ')} ({method.name})"
+        for reason in (reason for column in columns for reason in column.scores[method.name].reasons):
+            if reason.startswith(UNSUPPORTED):
+                names.setdefault(reason.removeprefix(UNSUPPORTED).lstrip(": "), {})[method.name] = None
+    for why, refused in names.items():
+        yield f"{why} ({', '.join(refused)})"
 
 
 def _apart(columns: Sequence[Column]) -> Iterator[str]:
