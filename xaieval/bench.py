@@ -166,9 +166,14 @@ def cases() -> list[Case]:
         Case("meta_saliency, ig 50", MetaSaliency(method=IntegratedGradients(steps=50))),
         Case("infidelity_optimal 100", InfidelityOptimal(samples=100)),
         Case("infidelity 100", _infidelity, _captum_infidelity),
-        Case("deletion 14", lambda e: Deletion(steps=14)(e, torch.rand_like(e.inputs[:, :1]))),
+        Case("deletion 14", _deletion),
+        Case("deletion 14, 8 images", _deletion, images=8),  # one image leaves calls of a single input
         Case("max_sensitivity 10", _max_sensitivity, _captum_sensitivity),
     ]
+
+
+def _deletion(explicand: Explicand) -> Tensor:
+    return Deletion(steps=14)(explicand, torch.rand_like(explicand.inputs[:, :1]))
 
 
 def _infidelity(explicand: Explicand) -> Tensor:
