@@ -12,8 +12,8 @@ from xaieval.component import Method
 from xaieval.laws import composed
 from xaieval.laws.components import limited
 from xaieval.laws.toys import seeded
+from xaieval.support import BUDGET
 
-BUDGET = {"samples": 4, "steps": 2, "designs": 2, "grid": 3, "candidates": 2}
 METHODS = {name: method for name, method in composed("method") if isinstance(method, Method)}
 
 

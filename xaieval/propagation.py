@@ -173,7 +173,7 @@ class Propagation(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer the calls of functions that have a rule, hand on every other."""
         kwargs = kwargs or {}
-        needing = sum(tensor.requires_grad for tensor in _tensors((args, kwargs)))
+        needing = sum(tensor.requires_grad for tensor in tensors((args, kwargs)))
         if not needing or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         name, in_place = _NAMES.get(func, (_name(func), False))
@@ -184,7 +184,7 @@ class Propagation(TorchFunctionMode):
                 return result
         result = func(*args, **kwargs)
         right = name in self._passing and name not in self._rules and _is_linear(name, options, needing)
-        if not right and any(tensor.requires_grad for tensor in _tensors(result)):
+        if not right and any(tensor.requires_grad for tensor in tensors(result)):
             self.unsupported.setdefault(name, self.layers[-1] if self.layers else "")
         return result
 
@@ -248,19 +248,19 @@ def _name(function: Any) -> str:
     return getattr(getattr(function, "__self__", None), "__name__", name) if name == "__get__" else name
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors(values: Any) -> Iterator[Tensor]:
     """The tensors among arguments or results, also in lists and tuples of them."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple | dict):
         for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _is_linear(name: str, options: Mapping[str, Any], needing: int) -> bool:
     """Whether a function that may be linear is so with these arguments, of which so many need a gradient."""
     if name == "div":
-        return not any(tensor.requires_grad for tensor in _tensors(options.get("other")))
+        return not any(tensor.requires_grad for tensor in tensors(options.get("other")))
     if name in PRODUCTS:
         return needing == 1
     if name in IN_EVALUATION:

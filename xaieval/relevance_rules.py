@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xaieval.batch_norm import Normalization
-from xaieval.propagation import ELEMENTWISE, IN_EVALUATION, MAX_POOLING, REARRANGING, Propagation, Rule
+from xaieval.propagation import ELEMENTWISE, IN_EVALUATION, MAX_POOLING, REARRANGING, Propagation, Rule, tensors
 from xaieval.relevance import Layer, share, stabilized
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
@@ -289,10 +289,7 @@ def passed(inputs: Tensor, run: Callable[[Tensor], Tensor], part: Tensor | float
 
 def moving(values: Any) -> list[Tensor]:
     """The tensors that need a gradient among arguments or results."""
-    if isinstance(values, Tensor):
-        return [values] if values.requires_grad else []
-    inside = values.values() if isinstance(values, dict) else values if isinstance(values, list | tuple) else ()
-    return [tensor for value in inside for tensor in moving(value)]
+    return [tensor for tensor in tensors(values) if tensor.requires_grad]
 
 
 def _needs(value: Any) -> bool:
