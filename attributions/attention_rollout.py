@@ -61,5 +61,5 @@ class AttentionRollout(Method):
     def _passed(self, weights: Tensor) -> Tensor:
         """What each token takes over from each in one layer, `(n, T, T)`, by the weights `(n, heads, T, T)`."""
         fused = HEADS[self.heads](weights, 1)
-        passed = (fused + torch.eye(fused.shape[-1], device=fused.device)) / 2
-        return passed / passed.sum(-1, keepdim=True)
+        passed = fused + torch.eye(fused.shape[-1], device=fused.device)
+        return passed / passed.sum(-1, keepdim=True)  # halves, where the rows of A sum to 1

@@ -113,6 +113,26 @@ def test_captum_agrees_on_resnet18_whose_rectifiers_are_modules():
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize(
+    ("rectifier", "low", "high"),
+    [
+        (torch.relu, 0, torch.inf),
+        (functional.relu6, 0, 6),
+        (functional.hardtanh, -1, 1),
+        (lambda x: functional.hardtanh(x, -2.0, 3.0), -2, 3),
+    ],
+    ids=["relu", "relu6", "hardtanh", "limits"],
+)
+def test_the_limits_of_functions(rectifier, low, high):
+    inputs = torch.tensor([-4.0, -1.5, -0.5, 0.5, 2.0, 5.0, 8.0], requires_grad=True)
+    for rule, passes in (("guided", (inputs > low) & (inputs < high)), ("deconvnet", torch.ones(7, dtype=torch.bool))):
+        with Rectifiers(rule):
+            result = rectifier(inputs)
+        assert torch.equal(result, inputs.clamp(low, high))
+        (gradient,) = torch.autograd.grad(result.sum(), inputs)
+        assert torch.equal(gradient, passes.float())
+
+
 def test_all_rectifiers_of_efficientnet_lite0_are_seen():
     net = seeded(lambda: timm.create_model("tf_efficientnet_lite0")).eval()
     assert sum(isinstance(part, nn.ReLU6) for part in net.modules()) == 33
