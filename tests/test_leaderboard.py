@@ -1,71 +1,16 @@
-"""Leaderboards and differences from rows with known means."""
+"""Leaderboards from rows with known means."""
 
 import io
-import json
-from csv import DictReader
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
+from score_rows import COSTS, METRICS, NOON, cells, frame, noise, records
 
-from xaieval.leaderboard import csv, differences, leaderboards, show
-from xaieval.rows import SCHEMA, complete_row
-from xaieval.statistics import bootstrap_interval, paired_difference
+from xaieval.leaderboard import csv, leaderboards, show
+from xaieval.statistics import bootstrap_interval
 from xaieval.table import Entry, Table, decimals_for, figures, number
-
-NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
-METRICS = {
-    "insertion": (True, 0.0, 1.0, "faithfulness"),
-    "deletion": (False, 0.0, 1.0, "faithfulness"),
-    "pointing_game": (True, -np.inf, 1.0, "localization"),
-    "max_sensitivity": (False, 0.0, np.inf, "robustness"),
-    "sparseness": (True, 0.0, 1.0, "complexity"),
-}
-COSTS = {"method_forwards": 50.0, "method_backwards": 25.0, "method_seconds": 0.5}
-
-
-def cells(method, metric, scores, *, parameters=None, **columns):
-    """Rows of one method on one metric; a score may be a string, which is the reason why there is none."""
-    higher, lowest, highest, category = METRICS[metric.split("@")[0]]
-    shared = {
-        "dataset": "photos",
-        "model": "toy",
-        "method": method,
-        "metric": metric.split("@")[0],
-        "method_parameters": json.dumps(parameters or {}),
-        "metric_parameters": json.dumps({"samples": int(metric.split("@")[1])} if "@" in metric else {}),
-        "higher_is_better": higher,
-        "lowest": lowest,
-        "highest": highest,
-        "category": category,
-        "sentinel": method.startswith(("random", "centre")),
-        "seed": 0,
-        "precision": "float32",
-        "device": "cpu",
-        "target_rule": "predicted",
-        "time": NOON,
-        **COSTS,
-    }
-    return [
-        {
-            **shared,
-            "key": f"{method}{parameters}{metric}{number}",
-            "sample": f"photo {number:02}",
-            "score": None if isinstance(score, str) else score,
-            "reason": score if isinstance(score, str) else None,
-            **columns,
-        }
-        for number, score in enumerate(scores)
-    ]
-
-
-def frame(*groups):
-    """The rows as `Store.rows` gives them, in a mixed order."""
-    rows = [complete_row(row) for group in groups for row in group]
-    table = pd.DataFrame([{name: row.get(name) for name in SCHEMA.names} for row in rows])
-    return table.sample(frac=1, random_state=0).reset_index(drop=True)
 
 
 def board(*groups):
@@ -79,10 +24,6 @@ def column(found, name):
 
 def names(found):
     return [method.name for method in found.methods]
-
-
-def noise(seed, count=30):
-    return np.random.default_rng(seed).uniform(size=count).round(3).tolist()
 
 
 # Numbers
@@ -374,10 +315,6 @@ def test_markdown():
     ]
 
 
-def records(tables):
-    return list(DictReader(io.StringIO(csv(tables))))
-
-
 def test_csv_has_the_numbers_in_full():
     scores, most = noise(3), [*noise(4, 20), *["zero map"] * 10]
     skipped = cells("a", "deletion", ["skipped: cost"] * 30)
@@ -438,59 +375,9 @@ def test_no_terminal_or_a_narrow_one_gets_uncut_text(options):
     assert printed(tables, **options) == tables[0].text() + "\n"
 
 
-# Differences
-
-
-def test_differences_are_paired_and_marked_by_direction():
-    reference, better, noisy = noise(5), (np.array(noise(5)) + 0.1).tolist(), noise(6)
-    rows = frame(
-        *(
-            cells(*cell)
-            for cell in (("random", "insertion", reference), ("a", "insertion", better), ("b", "insertion", noisy))
-        ),
-        cells("random", "deletion", reference),
-        cells("a", "deletion", better),
-        cells("b", "deletion", ["units"] * 30),
-    )
-    (found,) = differences(rows)
-    assert found.reference == "random"
-    assert [method.name for method in found.methods] == ["a", "b"]
-    assert found.pairs["insertion", "b"].interval == paired_difference(noisy, reference)
-    assert found.pairs["insertion", "a"].interval == pytest.approx((0.1, 0.1, 0.1, 30))
-    lines = found.markdown().split("\n")
-    assert lines[0] == "### photos, toy: every method minus random"
-    low, high = (f"{value:+.3f}".replace("0.", ".") for value in paired_difference(noisy, reference)[1:3])
-    mean = f"{np.mean(noisy) - np.mean(reference):+.3f}".replace("0.", ".")
-    assert lines[4] == "| a | +.100 [+.100, +.100] ▼ | +.100 [+.100, +.100] ▲ |"
-    assert lines[5] == f"| b | - | {mean} [{low}, {high}] |"
-    assert "▲ better, ▼ worse" in found.text()
-
-
-def test_differences_below_twenty_photos_carry_no_mark():
-    (found,) = differences(frame(cells("random", "insertion", [0.1] * 19), cells("a", "insertion", [0.5] * 19)))
-    assert "+.400 [+.400, +.400]" in found.text()
-    assert not any(line.rstrip().endswith("▲") for line in found.text().split("\n"))
-
-
-def test_references_are_the_sentinels_there_are():
-    methods = ("a", "centre_blob", "random_coarse", "random")
-    rows = frame(*(cells(name, "insertion", noise(number)) for number, name in enumerate(methods)))
-    assert [found.reference for found in differences(rows)] == ["random", "random_coarse", "centre_blob"]
-    assert [found.reference for found in differences(rows, references=["a"])] == ["a"]
-    assert [method.name for method in differences(rows)[0].methods] == ["a", "centre_blob", "random_coarse"]
-    assert differences(rows, references=["none"]) == []
-    found = next(
-        record for record in records(differences(rows)) if (record["reference"], record["method"]) == ("random", "a")
-    )
-    expected = (*paired_difference(noise(0), noise(3)), 30)
-    assert tuple(float(found[name]) for name in ("mean", "low", "high", "n", "photos")) == expected
-
-
 def test_the_order_of_rows_changes_nothing():
     rows = frame(*(cells(name, "insertion", noise(number)) for number, name in enumerate(("a", "b", "random"))))
-    backwards = rows.iloc[::-1]
-    assert leaderboards(backwards) == leaderboards(rows)
-    assert differences(backwards) == differences(rows)
+    assert leaderboards(rows.iloc[::-1]) == leaderboards(rows)
 
 
 # Tables

@@ -201,6 +201,11 @@ def method_of(name: str, rows: pd.DataFrame) -> Method:
     return Method(name, bool(rows["sentinel"].iloc[-1]), *(float(once[column].mean()) for column in COSTS[:3]))
 
 
+def sections(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
+    """The methods, then the sentinels."""
+    return [line for line in methods if not line.sentinel], [line for line in methods if line.sentinel]
+
+
 def column_of(metric: str, scores: Scores) -> Column:
     """A metric with the scores of all methods, compared on their common valid samples."""
     table, last = scores.table, scores.rows.iloc[-1]

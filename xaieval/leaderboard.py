@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pandas as pd
 from rich import box
@@ -16,14 +17,12 @@ from xaieval.comparison import (
     ENOUGH,
     Column,
     Method,
-    Pair,
-    column_decimals,
     column_of,
     current_rows,
     method_of,
-    pair_of,
     ranks_of,
     scores_by_metric,
+    sections,
 )
 from xaieval.leaderboard_notes import notes_of
 from xaieval.statistics import Interval, independent
@@ -31,6 +30,19 @@ from xaieval.table import Entry, Table, number
 from xaieval.unsupported import UNSUPPORTED
 
 Style = Callable[[Interval, int], str]
+
+
+class Shown(Protocol):
+    """What is shown as text, as Markdown and with its numbers in full."""
+
+    def text(self) -> str:
+        """Aligned text, without colors and never cut."""
+
+    def markdown(self) -> str:
+        """A GitHub table."""
+
+    def frame(self) -> pd.DataFrame:
+        """The numbers in full."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class Leaderboard:
         table.add_column("method", width=min(28, room), overflow="fold")
         for heading, columns in zip(headings, widths, strict=True):
             table.add_column(Text(heading), justify="right", width=columns)
-        for section in _sections(self.methods):
+        for section in sections(self.methods):
             for method in section:
                 below = "\n{}f {}b {}s {}%".format(*method.cost, self._valid(method))
                 cells = (Text(entry.text, "bold green" if entry.best else "") for entry in entries[method.name])
@@ -117,7 +129,7 @@ class Leaderboard:
             "backwards",
             "seconds",
         )
-        sections = tuple(
+        rows = tuple(
             tuple(
                 (
                     Entry(method.name),
@@ -127,10 +139,10 @@ class Leaderboard:
                 )
                 for method in section
             )
-            for section in _sections(self.methods)
+            for section in sections(self.methods)
         )
         legend = "Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone."
-        return Table(self.title, headings, sections, (*self.notes(), legend))
+        return Table(self.title, headings, rows, (*self.notes(), legend))
 
     def _record(self, column: Column, method: Method) -> dict[str, object]:
         score = column.scores[method.name]
@@ -153,70 +165,6 @@ class Leaderboard:
         }
 
 
-@dataclass(frozen=True)
-class Differences:
-    """Every method minus one reference, each pair on its common valid samples.
-
-    Attributes:
-        dataset: Name.
-        model: Name.
-        reference: The method that is subtracted.
-        methods: The leaderboard's, without the reference.
-        columns: The leaderboard's.
-        pairs: By metric and method.
-    """
-
-    dataset: str
-    model: str
-    reference: str
-    methods: tuple[Method, ...]
-    columns: tuple[Column, ...]
-    pairs: dict[tuple[str, str], Pair]
-
-    def text(self) -> str:
-        """Aligned text, without colors and never cut."""
-        return self._table().text()
-
-    def markdown(self) -> str:
-        """A GitHub table."""
-        return self._table().markdown()
-
-    def frame(self) -> pd.DataFrame:
-        """One row per metric and method, with the numbers in full."""
-        shared = {"dataset": self.dataset, "model": self.model, "reference": self.reference}
-        return pd.DataFrame(
-            [
-                {**shared, "method": method, "metric": metric, **pair.interval._asdict(), "photos": pair.photos}
-                for (metric, method), pair in self.pairs.items()
-            ]
-        )
-
-    def _table(self) -> Table:
-        title = f"{self.dataset}, {self.model}: every method minus {self.reference}"
-        headings = ("method", *(column.heading for column in self.columns))
-        sections = tuple(
-            tuple(
-                (Entry(method.name), *(Entry(self._cell(column, method)) for column in self.columns))
-                for method in section
-            )
-            for section in _sections(self.methods)
-        )
-        legend = (
-            f"Mean paired differences to {self.reference} on common valid samples, with 95 % bootstrap intervals. "
-            f"▲ better, ▼ worse: the interval excludes 0; no mark below {ENOUGH} independent photos."
-        )
-        return Table(title, headings, sections, (legend,))
-
-    def _cell(self, column: Column, method: Method) -> str:
-        pair = self.pairs[column.name, method.name]
-        means = [other.interval.mean for (metric, _), other in self.pairs.items() if metric == column.name]
-        decimals = column_decimals(means, column.lowest, column.highest)
-        mean, low, high = (_signed(value, decimals) for value in pair.interval[:3])
-        if math.isnan(pair.interval.low):
-            return mean
-        return f"{mean} [{low}, {high}]{_mark(pair, column)}"
-
-
 def leaderboards(rows: pd.DataFrame) -> list[Leaderboard]:
     """One leaderboard for each dataset and model, sorted by name.
 
@@ -228,34 +176,16 @@ def leaderboards(rows: pd.DataFrame) -> list[Leaderboard]:
     Args:
         rows: The columns of `xaieval.rows.SCHEMA`, as from `Store.rows`.
     """
-    return [_leaderboard(current_rows(part)) for _, part in rows.groupby(["dataset", "model"])]
+    return [leaderboard_of(current_rows(part)) for _, part in rows.groupby(["dataset", "model"])]
 
 
-def differences(
-    rows: pd.DataFrame, references: Sequence[str] = ("random", "random_coarse", "centre_blob")
-) -> list[Differences]:
-    """Every method's paired difference to each reference for every metric; references without rows are left out.
-
-    Args:
-        rows: As for `leaderboards`.
-        references: Names of methods.
-    """
-    found = []
-    for _, part in rows.groupby(["dataset", "model"]):
-        current = current_rows(part)
-        board = _leaderboard(current)
-        labels = (current.loc[current["name"] == name, "method"].unique() for name in references)
-        found += [_differences(board, current, str(label)) for named in labels for label in sorted(named)]
-    return found
-
-
-def csv(tables: Iterable[Leaderboard | Differences]) -> str:
-    """Leaderboards (or differences) with the numbers in full, one line per metric and method."""
+def csv(tables: Iterable[Shown]) -> str:
+    """Tables with the numbers in full, one line for each of them."""
     frames = [table.frame() for table in tables]
     return str(pd.concat(frames).to_csv(index=False)) if frames else ""
 
 
-def show(tables: Sequence[Leaderboard | Differences], console: Console | None = None) -> None:
+def show(tables: Sequence[Shown], console: Console | None = None) -> None:
     """Prints tables: leaderboards with colors in a terminal that is wide enough, all else as text that is never cut."""
     console = console or Console()
     for table in tables:
@@ -266,7 +196,8 @@ def show(tables: Sequence[Leaderboard | Differences], console: Console | None = 
             console.out(table.text(), highlight=False)
 
 
-def _leaderboard(rows: pd.DataFrame) -> Leaderboard:
+def leaderboard_of(rows: pd.DataFrame) -> Leaderboard:
+    """The leaderboard of the `current_rows` of one dataset and model."""
     columns = tuple(column_of(metric, scores) for metric, scores in scores_by_metric(rows).items())
     methods = [method_of(str(name), own) for name, own in rows.groupby("method")]
     ranks = ranks_of([method.name for method in methods if not method.sentinel], columns)
@@ -279,16 +210,6 @@ def _leaderboard(rows: pd.DataFrame) -> Leaderboard:
         methods=tuple(sorted(methods, key=lambda line: (line.sentinel, ranks.get(line.name, 0.0), line.name))),
         columns=columns,
     )
-
-
-def _differences(board: Leaderboard, rows: pd.DataFrame, reference: str) -> Differences:
-    methods = tuple(method for method in board.methods if method.name != reference)
-    pairs = {
-        (metric, method.name): pair_of(scores, method.name, reference)
-        for metric, scores in scores_by_metric(rows).items()
-        for method in methods
-    }
-    return Differences(board.dataset, board.model, reference, methods, board.columns, pairs)
 
 
 def _half_width(interval: Interval, decimals: int) -> str:
@@ -320,21 +241,6 @@ def _stacked(column: Column) -> str:
 def _width(heading: str, entries: Sequence[Entry]) -> int:
     words = (word for entry in entries for word in entry.text.split())
     return max(map(len, [*heading.split("\n"), *words]))
-
-
-def _sections(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
-    return [line for line in methods if not line.sentinel], [line for line in methods if line.sentinel]
-
-
-def _signed(value: float, decimals: int) -> str:
-    text = number(value, decimals)
-    return f"+{text}" if value > 0 and text.strip("0.") else text
-
-
-def _mark(pair: Pair, column: Column) -> str:
-    if pair.photos < ENOUGH or not pair.interval.excludes(0.0):
-        return ""
-    return " ▲" if (pair.interval.mean > 0) == column.higher_is_better else " ▼"
 
 
 def _counted(counts: dict[str, int]) -> str:

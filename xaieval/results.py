@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xaieval import leaderboard
-from xaieval.leaderboard import Differences, Leaderboard
+from xaieval.differences import differences
+from xaieval.leaderboard import Shown
 from xaieval.rows import SCHEMA, one_per_key, to_frame
 
 ROWS = "rows.parquet"
@@ -39,9 +40,9 @@ def read_rows(files: list[Path]) -> pd.DataFrame:
 def write_tables(rows: pd.DataFrame, folder: Path) -> list[Path]:
     """The leaderboards of the rows, and the differences to sentinels, as Markdown and CSV."""
     written = []
-    boards: dict[str, Sequence[Leaderboard | Differences]] = {
+    boards: dict[str, Sequence[Shown]] = {
         "leaderboard": leaderboard.leaderboards(rows),
-        "differences": leaderboard.differences(rows),
+        "differences": differences(rows),
     }
     for name, tables in boards.items():
         if tables:

@@ -22,6 +22,7 @@ from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import CellError
 from xaieval.chunk import Work
 from xaieval.config import GROUPS, ConfigError, components, default, load, located, names, plain
+from xaieval.differences import differences
 from xaieval.explicand import Explicand
 from xaieval.models.loading import suggest
 from xaieval.plan import Keys, Part, Subject, shard_of
@@ -287,7 +288,7 @@ def leaderboard(arguments: Sequence[str]) -> None:
     rows = _rows_of_runs(runs) if runs else _rows_of_store([word for word in arguments if "=" in word])
     boards.show(boards.leaderboards(rows))
     if flags:
-        boards.show(boards.differences(rows))
+        boards.show(differences(rows))
 
 
 def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:

@@ -1,0 +1,58 @@
+"""Differences to a reference from rows with known means."""
+
+import numpy as np
+import pytest
+from score_rows import cells, frame, noise, records
+
+from xaieval.differences import differences
+from xaieval.statistics import paired_difference
+
+
+def test_differences_are_paired_and_marked_by_direction():
+    reference, better, noisy = noise(5), (np.array(noise(5)) + 0.1).tolist(), noise(6)
+    rows = frame(
+        *(
+            cells(*cell)
+            for cell in (("random", "insertion", reference), ("a", "insertion", better), ("b", "insertion", noisy))
+        ),
+        cells("random", "deletion", reference),
+        cells("a", "deletion", better),
+        cells("b", "deletion", ["units"] * 30),
+    )
+    (found,) = differences(rows)
+    assert found.reference == "random"
+    assert [method.name for method in found.methods] == ["a", "b"]
+    assert found.pairs["insertion", "b"].interval == paired_difference(noisy, reference)
+    assert found.pairs["insertion", "a"].interval == pytest.approx((0.1, 0.1, 0.1, 30))
+    lines = found.markdown().split("\n")
+    assert lines[0] == "### photos, toy: every method minus random"
+    low, high = (f"{value:+.3f}".replace("0.", ".") for value in paired_difference(noisy, reference)[1:3])
+    mean = f"{np.mean(noisy) - np.mean(reference):+.3f}".replace("0.", ".")
+    assert lines[4] == "| a | +.100 [+.100, +.100] ▼ | +.100 [+.100, +.100] ▲ |"
+    assert lines[5] == f"| b | - | {mean} [{low}, {high}] |"
+    assert "▲ better, ▼ worse" in found.text()
+
+
+def test_differences_below_twenty_photos_carry_no_mark():
+    (found,) = differences(frame(cells("random", "insertion", [0.1] * 19), cells("a", "insertion", [0.5] * 19)))
+    assert "+.400 [+.400, +.400]" in found.text()
+    assert not any(line.rstrip().endswith("▲") for line in found.text().split("\n"))
+
+
+def test_references_are_the_sentinels_there_are():
+    methods = ("a", "centre_blob", "random_coarse", "random")
+    rows = frame(*(cells(name, "insertion", noise(number)) for number, name in enumerate(methods)))
+    assert [found.reference for found in differences(rows)] == ["random", "random_coarse", "centre_blob"]
+    assert [found.reference for found in differences(rows, references=["a"])] == ["a"]
+    assert [method.name for method in differences(rows)[0].methods] == ["a", "centre_blob", "random_coarse"]
+    assert differences(rows, references=["none"]) == []
+    found = next(
+        record for record in records(differences(rows)) if (record["reference"], record["method"]) == ("random", "a")
+    )
+    expected = (*paired_difference(noise(0), noise(3)), 30)
+    assert tuple(float(found[name]) for name in ("mean", "low", "high", "n", "photos")) == expected
+
+
+def test_the_order_of_rows_changes_nothing():
+    rows = frame(*(cells(name, "insertion", noise(number)) for number, name in enumerate(("a", "b", "random"))))
+    assert differences(rows.iloc[::-1]) == differences(rows)
