@@ -22,7 +22,8 @@ class Permuted(Method):
     2018, arXiv:1806.10758): what a metric gives it, it gives to the distribution of values alone. Absent features
     stay where they are.
 
-    Units: those of the method. Cost: that of the method. In a perturbed copy of the input the order is new.
+    Units: those of the method. Cost: that of the method, and nothing is spent where its map of these samples is there
+    already. In a perturbed copy of the input the order is new.
 
     Attributes:
         method: Whose map is shuffled.
@@ -39,9 +40,14 @@ class Permuted(Method):
         """Those of the method."""
         return self.method.units
 
+    @property
+    def refuses(self) -> str:  # type: ignore[override]
+        """As for the method, whose missing maps stay missing."""
+        return self.method.refuses
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The shuffled map, of the shape of the method's."""
-        maps = self.method(explicand)
+        maps = explicand.attribution(self.method)
         flat = maps.flatten(2)
         source, place = _order(explicand, explicand.uniform("permuted", self.seed, flat.shape[2:]))
         moved = flat.gather(2, source[:, None].expand_as(flat))

@@ -14,6 +14,8 @@ from torch import nn
 from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.guided_backprop import GuidedBackprop
 from xaieval.attributions.input_x_gradient import InputXGradient
+from xaieval.attributions.integrated_gradients import IntegratedGradients
+from xaieval.attributions.permuted import Permuted
 from xaieval.attributions.random import Random
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.benchmark import Benchmark, CellError, check_cells
@@ -189,6 +191,21 @@ def test_a_dropped_map_is_computed_again(tmp_path):
     rows = run(methods, CURVES, net=net, store=Store(tmp_path, gigabytes=0)).rows
     assert net.inputs == 3 * (4 + 3)
     same(rows, run(methods, CURVES).rows)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["from the store", "of this run"])
+def test_a_shuffled_map_is_not_made_again(tmp_path, kept):
+    method, metrics, net = IntegratedGradients(5), {"sparseness": Sparseness()}, Net()
+    methods: dict[str, Method] = {"shuffled": Permuted(method)}
+    store = Store(tmp_path)
+    if kept:
+        run({"own": method}, metrics, store=store)
+    else:
+        methods = {"own": method, **methods}
+    rows = run(methods, metrics, net=net, store=store).rows
+    assert net.inputs == (0 if kept else 3 * (1 + 5))  # the clean scores and the map
+    costs = rows[rows["method"] == "shuffled"][["method_forwards", "method_backwards", "paid_forwards"]]
+    assert costs.drop_duplicates().to_numpy().tolist() == [[5, 5, 0]]
 
 
 def test_added_samples_are_computed_alone(tmp_path):

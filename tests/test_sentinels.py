@@ -1,6 +1,7 @@
 """The methods that know nothing: random, random_coarse, permuted, constant, edge_detector, centre_blob."""
 
 import math
+import weakref
 
 import pytest
 import scipy.ndimage
@@ -13,6 +14,8 @@ from xaieval.attributions.constant import Constant
 from xaieval.attributions.edge_detector import EdgeDetector
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
+from xaieval.attributions.integrated_gradients import IntegratedGradients
+from xaieval.attributions.lrp import LRP
 from xaieval.attributions.permuted import Permuted
 from xaieval.attributions.random import Random
 from xaieval.attributions.random_coarse import RandomCoarse
@@ -111,3 +114,51 @@ def test_blob_is_a_gaussian_around_the_middle():
         squares = ((row + 0.5) / 16 - 0.5) ** 2 + ((column + 0.5) / 20 - 0.5) ** 2
         expected = math.exp(-squares / (2 * 0.3**2))
         assert values[:, 0, row, column].tolist() == pytest.approx([expected] * 3, rel=1e-5)
+
+
+def test_permuted_takes_the_map_that_is_there():
+    explicand = explained(network())
+    values = IntegratedGradients(5)(explicand)
+    spent = explicand.cost[:2]
+    shuffled = Permuted(IntegratedGradients(5))(explicand)
+    assert explicand.cost[:2] == spent
+    assert explicand.evaluations_of(shuffled) == 5  # what it costs where nothing is there
+    assert_close(shuffled, Permuted(IntegratedGradients(5))(explained(network())), 1e-5)
+    assert values is explicand.attribution(IntegratedGradients(5))
+
+
+def test_permuted_makes_the_map_once_where_it_lives():
+    explicand = explained(network())
+    first = Permuted(IntegratedGradients(5))(explicand)
+    second = Permuted(IntegratedGradients(5), seed=1)(explicand)  # the first took its own map along
+    assert explicand.cost.forwards == 10
+    assert [explicand.evaluations_of(values) for values in (first, second)] == [5, 5]
+
+
+@pytest.mark.parametrize("change", ["other options", "changed in place", "gone", "a copy"])
+def test_permuted_makes_a_map_that_is_not_there(change):
+    explicand, method = explained(network()), IntegratedGradients(5)
+    values = (IntegratedGradients(5, removal="mean") if change == "other options" else method)(explicand)
+    if change == "changed in place":
+        values.mul_(2)
+    elif change == "gone":
+        del values
+    where = explicand if change != "a copy" else next(iter(explicand.batches(1))).copies(explicand.inputs)
+    spent = explicand.meter.forwards
+    shuffled = Permuted(method)(where)
+    assert explicand.meter.forwards - spent == 5 * 3
+    assert where.evaluations_of(shuffled) == 5
+
+
+def test_permuted_keeps_no_map_alive():
+    explicand = explained(network())
+    values = weakref.ref(Gradient()(explicand))
+    kept = Permuted()(explicand)
+    assert values() is None
+    assert len(explicand._notes) == 1  # that of the shuffled map
+    del kept
+
+
+def test_permuted_refuses_what_its_method_refuses():
+    assert Permuted(LRP()).refuses == LRP().refuses
+    assert Permuted().refuses == ""

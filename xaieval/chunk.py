@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,6 +171,20 @@ class Work:
         with self._progress.step(("explain", method.name), len(self.subjects)):
             return self._loaded(method) or self._explained(method)
 
+    @contextmanager
+    def _looked_up(self) -> Iterator[None]:
+        """A method that asks for another's map is given that of the store, within the block."""
+
+        def lookup(method: Method) -> Tensor | None:
+            found = self._loaded(Part.of("", method))
+            return None if found is None else found.attribution
+
+        self.explicand.lookup = lookup
+        try:
+            yield
+        finally:
+            self.explicand.lookup = None  # it holds this work, which holds the explicand and its tensors
+
     def _loaded(self, method: Part) -> Map | None:
         maps, cost, units = [], Cost(), ""
         for subject in self.subjects:
@@ -182,13 +197,13 @@ class Work:
             units = metadata["units"]
             cost = cost.plus(Cost(*(float(metadata[name]) for name in Cost._fields)))
         attribution = torch.stack(maps).to(self.explicand.device)
-        self.explicand.remember(attribution, units, cost)
+        self.explicand.remember(attribution, units, cost, method.component)
         return Map(attribution, units, [None] * len(maps), cost)
 
     def _explained(self, method: Part) -> Map:
         paid, self._paid = self._paid, Cost()  # binding the samples is paid for by the first method
         try:
-            with self.explicand.meter.ledger() as ledger:
+            with self._looked_up(), self.explicand.meter.ledger() as ledger:
                 attribution = method.component(self.explicand)
                 units = method.component.units or self.explicand.units_of(attribution)
         except UnsupportedError as refused:

@@ -29,6 +29,8 @@ class Method:
             and scale only).
         reference: The paper: arXiv id or DOI.
         sentinel: A method that knows nothing of the model.
+        oracle: Made to score well on a metric, or made of the ground truth: a bound to read others against, not an
+            explanation to choose.
         complete: Claims that the attribution sums to f(x) - f(baseline).
         refuses: What a map that is not finite means: why the method gave none of that sample. Empty: an error.
         syncs: Why the method needs the host, where it does.
@@ -38,6 +40,7 @@ class Method:
     units: ClassVar[str]
     reference: ClassVar[str]
     sentinel: ClassVar[bool] = False
+    oracle: ClassVar[bool] = False
     complete: ClassVar[bool] = False
     refuses: ClassVar[str] = ""
     syncs: ClassVar[str] = ""
@@ -66,7 +69,7 @@ class Method:
             attribution = self.attribute(explicand)
         check_attribution(attribution, explicand, type(self).__name__)
         attribution = attribution.detach().float()
-        explicand.remember(attribution, self.units, ledger)
+        explicand.remember(attribution, self.units, ledger, self)
         return attribution
 
 

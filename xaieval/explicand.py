@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ from xaieval.perturbation import Perturbation
 from xaieval.removal import BoundRemoval, Removal, removal_of
 from xaieval.scores import Scores
 from xaieval.segments import check_segments, segments_of
+
+if TYPE_CHECKING:
+    from xaieval.component import Method
 
 __all__ = ["UNITS", "Batch", "Explicand", "Response"]
 
@@ -74,7 +77,10 @@ class Explicand(Inner):
         present: Which features exist `(N, *F)`, or None where all do.
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
+        lookup: Finds the attribution that an earlier run kept of these samples, with a note; None: nothing is kept.
     """
+
+    lookup: Callable[[Method], Tensor | None] | None = None
 
     # -- others like it, which book their evaluations here --
 
@@ -301,10 +307,28 @@ class Explicand(Inner):
     def _notes(self) -> WeakTensorKeyDictionary:
         return WeakTensorKeyDictionary()
 
-    def remember(self, attribution: Tensor, units: str, cost: Ledger | Cost) -> None:
-        """Note the units of a tensor and what making it cost, for as long as it lives."""
+    def attribution(self, method: Method) -> Tensor:
+        """A method's attribution of these samples, not made again while it lives unchanged or where it was kept.
+
+        Each user's standalone cost includes it; only the first pays. A perturbed copy has attributions of its own.
+        """
+        found = next((made for made, note in self._notes.items() if _is_of(made, note, method)), None)
+        if found is None and self.lookup is not None:
+            found = self.lookup(method)
+        if found is None:
+            with self.meter.making() as ledger:
+                found = method(self)
+            self.remember(found, method.units, ledger, method)  # whoever asks again uses what was booked here
+        booked = self._noted(found).ledger
+        if booked is not None:
+            self.meter.use(booked)
+        attribution: Tensor = found
+        return attribution
+
+    def remember(self, attribution: Tensor, units: str, cost: Ledger | Cost, method: Method | None = None) -> None:
+        """Note the units of a tensor, what making it cost and which method made it, for as long as it lives."""
         note = self._noted(attribution)
-        note.units = units
+        note.units, note.method, note.version = units, method, _version(attribution)
         note.ledger = cost if isinstance(cost, Ledger) else Ledger.known(self.meter.clock, cost)
 
     def evaluations_of(self, attribution: Tensor) -> float | None:
@@ -348,3 +372,13 @@ class Explicand(Inner):
             self._notes[attribution] = Note()
         note: Note = self._notes[attribution]
         return note
+
+
+def _version(tensor: Tensor) -> int | None:
+    """Rises with every change in place; None where that is not counted."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _is_of(attribution: Tensor, note: Note, method: Method) -> bool:
+    """Whether an attribution is as the method made it."""
+    return note.method == method and note.version == _version(attribution)

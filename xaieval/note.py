@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from xaieval.cost import Ledger
 from xaieval.curve import Curve
 
+if TYPE_CHECKING:
+    from xaieval.component import Method
+
 
 @dataclass
 class Note:
-    """Units of a tensor that a method returned, what making it cost, and the curves and tables already made for it."""
+    """Units of a tensor that a method returned, what making it cost, and the curves and tables already made for it.
+
+    `method` made it, and the tensor was at this `version` then; another one has been changed in place since.
+    """
 
     units: str = ""
     ledger: Ledger | None = None
+    method: Method | None = None
+    version: int | None = None
     curves: dict[str, tuple[Curve, Ledger]] = field(default_factory=dict)
     tables: dict[str, tuple[Tensor, Ledger]] = field(default_factory=dict)
