@@ -1,21 +1,15 @@
 """Intervals against enumeration, normal theory, simulation and SciPy."""
 
 import itertools
-import random
 from statistics import NormalDist
 from time import perf_counter
 
 import numpy as np
 import pytest
-import torch
+from random_numbers import global_state, normal
 from scipy import stats
 
 from xaieval.statistics import ELEMENTS, Interval, bootstrap_interval, independent, paired_difference
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape)
-
 
 # Known answers
 
@@ -233,11 +227,6 @@ def test_invalid_samples_connect_nothing():
 
 
 # Determinism and cost
-
-
-def global_state():
-    legacy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
-    return random.getstate(), legacy["key"].tolist(), legacy["pos"], torch.random.get_rng_state().tolist()
 
 
 def test_the_seed_decides_and_the_global_state_stays():

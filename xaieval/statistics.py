@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import bootstrap
 
 Values = NDArray[np.float64]
-Aggregate = Callable[[Values], float]
+Aggregate = Callable[[Values], Any]
 
 ELEMENTS = 2**21
 """Numbers that are resampled at once: 16 MB, whatever the number of samples and resamples."""
@@ -50,6 +50,7 @@ def bootstrap_interval(
     resamples: int = 10_000,
     seed: int = 0,
     aggregate: Aggregate | None = None,
+    vectorized: bool = False,
 ) -> Interval:
     """Percentile bootstrap interval of the mean over samples (Efron and Tibshirani 1993, chapter 13).
 
@@ -64,6 +65,7 @@ def bootstrap_interval(
         seed: The same seed gives the same interval; the global random state is not touched.
         aggregate: What is estimated, from the values of a resample `(n,)` or `(n, K)`; None: the mean. It takes no
             weights, so samples that are connected through photos are drawn together.
+        vectorized: Whether the aggregate takes many resamples `(..., n)` at once: 20 times as fast.
 
     Returns:
         The interval. Where all is of one photo there is none (NaN); equal values have one of length 0.
@@ -78,13 +80,18 @@ def bootstrap_interval(
     if not len(table):
         return Interval(np.nan, np.nan, np.nan, 0)
     mean = float(table.mean() if aggregate is None else aggregate(table))
-    blocks = _blocks(groups) if aggregate is None else _connected(groups)
+    blocks = _blocks(groups) if aggregate is None else connected(groups)
     if len(blocks) == 1:
         return Interval(mean, np.nan, np.nan, len(table))
     if (table == table[0]).all():
         return Interval(mean, mean, mean, len(table))
     options = {"n_resamples": resamples, "confidence_level": level, "rng": np.random.default_rng(seed)}
-    low, high = _means(table, blocks, **options) if aggregate is None else _any(aggregate, table, blocks, **options)
+    if aggregate is None:
+        low, high = _means(table, blocks, **options)
+    elif vectorized and len(set(map(len, blocks))) == 1:
+        low, high = _alike(aggregate, table, blocks, **options)
+    else:
+        low, high = _any(aggregate, table, blocks, **options)
     return Interval(mean, float(low), float(high), len(table))
 
 
@@ -125,7 +132,7 @@ def paired_difference(
 
     def difference(table: Values) -> float:
         one, other = (half.reshape(-1, *pair[0].shape[1:]) for half in (table[:, :width], table[:, width:]))
-        return aggregate(one) - aggregate(other)
+        return float(aggregate(one) - aggregate(other))
 
     both = np.concatenate([values.reshape(len(values), width) for values in pair], axis=1)
     return bootstrap_interval(both, groups, aggregate=difference, **options)
@@ -134,6 +141,36 @@ def paired_difference(
 def independent(groups: Sequence[Hashable]) -> int:
     """Number of distinct source photos behind the samples; a mosaic counts by its photos."""
     return len({photo for group in groups for photo in _photos(group)})
+
+
+def connected(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
+    """The samples connected through photos, directly or not: blocks in order that share no photo."""
+    blocks = _blocks(groups)
+    rows = np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
+    columns = len(blocks) + np.concatenate(blocks)
+    size = len(blocks) + len(groups)
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1][len(blocks) :]
+    return sorted(tuple(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels))
+
+
+def resampled_weights(groups: Sequence[Hashable], resamples: int, rng: np.random.Generator) -> Values:
+    """What each sample counts in each resample of photos, `(resamples, N)`.
+
+    A sample of one photo counts as often as its photo is drawn. One of several photos weighs the product of their
+    counts to first order, as in `bootstrap_interval`, but never less than 0: a mean stays between its values.
+
+    Args:
+        groups: As in `bootstrap_interval`.
+        resamples: Their number.
+        rng: Where the draws come from.
+    """
+    blocks = _blocks(groups)
+    holds = np.zeros((len(blocks), len(groups)))
+    for number, block in enumerate(blocks):
+        holds[number, block] = 1
+    counts = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=resamples)
+    return np.maximum(1 + (counts - 1) @ holds, 0)
 
 
 def _photos(group: Hashable) -> tuple[Hashable, ...]:
@@ -155,17 +192,6 @@ def _blocks(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
         for photo in dict.fromkeys(_photos(group)):
             members.setdefault(photo, []).append(sample)
     return sorted(set(map(tuple, members.values())))
-
-
-def _connected(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
-    """The samples connected through photos, directly or not: blocks that share no sample."""
-    blocks = _blocks(groups)
-    rows = np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
-    columns = len(blocks) + np.concatenate(blocks)
-    size = len(blocks) + len(groups)
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1][len(blocks) :]
-    return sorted(tuple(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels))
 
 
 def _means(values: Values, blocks: list[tuple[int, ...]], **options: Any) -> tuple[float, float]:
@@ -198,9 +224,20 @@ def _overlapping(values: Values, totals: Values, **options: Any) -> tuple[float,
 
 def _any(aggregate: Aggregate, table: Values, blocks: list[tuple[int, ...]], **options: Any) -> tuple[float, float]:
     def of_blocks(drawn: NDArray[np.intp]) -> float:
-        return aggregate(table[np.concatenate([blocks[number] for number in drawn])])
+        return float(aggregate(table[np.concatenate([blocks[number] for number in drawn])]))
 
     return _percentiles((np.arange(len(blocks)),), of_blocks, vectorized=False, **options)
+
+
+def _alike(aggregate: Aggregate, values: Values, blocks: list[tuple[int, ...]], **options: Any) -> tuple[float, float]:
+    """As `_any`, all at once: resamples of blocks of one size have one number of samples."""
+    members = np.array(blocks)
+
+    def of_blocks(drawn: NDArray[np.intp], axis: int) -> Values:
+        resamples = values[members[np.moveaxis(drawn, axis, -1)]]
+        return np.asarray(aggregate(resamples.reshape(*resamples.shape[:-2], -1)))
+
+    return _percentiles((np.arange(len(blocks)),), of_blocks, vectorized=True, **options)
 
 
 def _percentiles(data: tuple[NDArray[Any], ...], statistic: Callable[..., Any], **options: Any) -> tuple[float, float]:
