@@ -1,0 +1,234 @@
+"""What the trials say of each metric: tables of samples x methods, from the run and from what was repeated or changed.
+
+Trials are rows of `xaieval.rows.SCHEMA` with two columns more, `trial` and `variant`; `method` and `metric` keep the
+names of the run. Rows without these columns are those of the run itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xaieval.comparison import Scores, scores_by_metric
+from xaieval.variants import current_rows
+
+RUN = "run"
+"""The trial that is the run itself."""
+
+PERTURBED = ("weights_noise", "weights_disruption", "inputs_noise", "inputs_disruption")
+"""Trials in which the model or the input is perturbed."""
+
+KEPT = "prediction_kept"
+"""The metric of rows that say whether a perturbed prediction is still the class explained."""
+
+ROUNDING = 1e-5
+"""Share of a metric's scale below which numbers are one: a batch of another size moves them by less."""
+
+_PERMUTED = "xaieval.attributions.permuted.Permuted"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything known of one metric on one dataset with one model. A table is samples x methods, NaN where undefined.
+
+    Attributes:
+        dataset: Name.
+        model: Name.
+        metric: Name in the leaderboard.
+        higher_is_better: Its direction.
+        category: Such as `faithfulness`.
+        lowest: Lower end of its range.
+        highest: Upper end.
+        scores: Of the methods with a score on at least half of the samples.
+        sources: The photos of each sample.
+        sentinels: Scores of what knows nothing of the model.
+        shuffled: Scores of the methods' own shuffled maps, by the method's name.
+        seeds: A table for each repetition of the methods that have a seed, with another seed.
+        draws: A table for each repetition of the metric with another seed, on the very same maps.
+        own: The removal of the run; empty where the metric has none.
+        removals: Scores under other removals, of methods and sentinels.
+        oracles: Scores of maps made from the metric's own answer.
+        perturbed: For each of the trials `PERTURBED`, a table for each perturbation.
+        kept: Beside it, 1 where the perturbed prediction is still the class explained, otherwise 0.
+    """
+
+    dataset: str
+    model: str
+    metric: str
+    higher_is_better: bool
+    category: str
+    lowest: float
+    highest: float
+    scores: pd.DataFrame
+    sources: Mapping[str, Hashable]
+    sentinels: pd.DataFrame
+    shuffled: pd.DataFrame
+    seeds: tuple[pd.DataFrame, ...]
+    draws: tuple[pd.DataFrame, ...]
+    own: str
+    removals: Mapping[str, pd.DataFrame]
+    oracles: pd.DataFrame
+    perturbed: Mapping[str, tuple[pd.DataFrame, ...]]
+    kept: Mapping[str, tuple[pd.Series, ...]]
+
+    def oriented(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The scores with their sign turned where lower is better, so that more is better."""
+        return table if self.higher_is_better else -table
+
+    def photos(self, samples: Iterable[str]) -> list[Hashable]:
+        """The photos of these samples, as `xaieval.statistics` takes them."""
+        return [self.sources[sample] for sample in samples]
+
+
+def evidences(trials: pd.DataFrame) -> list[Evidence]:
+    """The evidence on each metric of each dataset and model, in the order of the leaderboards and their columns.
+
+    Args:
+        trials: Rows as the module says. Where no trial `shuffled` is among them, the rows of a sentinel `Permuted`
+            that wraps exactly a method of the run are that method's shuffled map.
+    """
+    if "trial" not in trials:
+        trials = trials.assign(trial=RUN, variant="")
+    trials = trials.reset_index(drop=True)
+    return [found for _, part in trials.groupby(["dataset", "model"]) for found in _of_part(part)]
+
+
+def common(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """The samples with a finite score in every cell of every table, in order; those of no column are all."""
+    finite = [(table.index, np.isfinite(table.to_numpy(dtype=np.float64)).all(axis=1)) for table in tables]
+    rows = [{str(sample) for sample in index[valid]} for index, valid in finite]
+    return sorted(set.intersection(*rows)) if rows else []
+
+
+def scale_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The size of each sample's scores `(n,)` in a table `(n, K)`: the largest, but no less than in a usual sample.
+
+    A few samples with huge scores do not hide what differs on the others; a sample of zeros has a scale all the same.
+    """
+    largest = np.abs(np.where(np.isfinite(values), values, 0.0)).max(axis=1, initial=0.0)
+    usual = float(np.median(largest)) if len(largest) else 0.0
+    return np.where(largest > usual, largest, usual)
+
+
+def alike(table: pd.DataFrame) -> bool:
+    """Whether all columns have the same scores, sample by sample, to `ROUNDING` of their scale.
+
+    Undefined scores are left out; False where no sample has two scores, so that nothing is compared.
+    """
+    values = table.to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values).sum(axis=1) >= 2]
+    if not len(values):
+        return False
+    spread = np.nanmax(values, axis=1) - np.nanmin(values, axis=1)
+    return bool((spread <= ROUNDING * scale_of(values)).all())
+
+
+def _of_part(part: pd.DataFrame) -> Iterator[Evidence]:
+    """One dataset and model."""
+    run = part[part["trial"] == RUN]
+    if run.empty:
+        return
+    current = current_rows(run)
+    others = _latest(part[part["trial"] != RUN])
+    for name in ("method", "metric"):
+        labels = _labels(run.loc[current.index, name], current[name])
+        others[name] = [labels.get(own, own) for own in others[name]]
+    kept = {str(trial): _kept(rows) for trial, rows in others[others["metric"] == KEPT].groupby("trial")}
+    for metric, scores in scores_by_metric(current).items():
+        yield _evidence(metric, scores, others[others["metric"] == metric], kept)
+
+
+def _evidence(
+    metric: str, scores: Scores, others: pd.DataFrame, kept: Mapping[str, Mapping[str, pd.Series]]
+) -> Evidence:
+    last, table = scores.rows.iloc[-1], scores.table
+    of_trial = {str(trial): _tables(rows) for trial, rows in others.groupby("trial")}
+    knows_nothing = set(scores.rows.loc[scores.rows["sentinel"].astype(bool), "method"])
+    perturbed = {trial: of_trial[trial] for trial in PERTURBED if trial in of_trial and trial in kept}
+    return Evidence(
+        dataset=str(last["dataset"]),
+        model=str(last["model"]),
+        metric=metric,
+        higher_is_better=bool(last["higher_is_better"]),
+        category=str(last["category"]),
+        lowest=float(last["lowest"]),
+        highest=float(last["highest"]),
+        scores=table.loc[:, [name not in knows_nothing and _often(table[name]) for name in table.columns]],
+        sources=dict(zip(table.index, scores.sources, strict=True)),
+        sentinels=table.loc[:, [name in knows_nothing for name in table.columns]],
+        shuffled=_only(of_trial["shuffled"]) if "shuffled" in of_trial else _wrapped(scores),
+        seeds=tuple(of_trial.get("seed", {}).values()),
+        draws=tuple(of_trial.get("draw", {}).values()),
+        own=_removal(str(last["metric_parameters"])),
+        removals=of_trial.get("removal", {}),
+        oracles=_only(of_trial["oracle"]) if "oracle" in of_trial else table.iloc[:0, :0],
+        perturbed={trial: tuple(_aligned(tables, kept[trial])) for trial, tables in perturbed.items()},
+        kept={trial: tuple(kept[trial].values()) for trial in perturbed},
+    )
+
+
+def _labels(names: pd.Series, labels: pd.Series) -> dict[str, str]:
+    """The leaderboard's name of each name that stands for one thing only; of namesakes trials are not told apart."""
+    found = {str(name): own.unique() for name, own in labels.groupby(names)}
+    return {name: str(own[0]) for name, own in found.items() if len(own) == 1}
+
+
+def _latest(rows: pd.DataFrame) -> pd.DataFrame:
+    cell = ["trial", "variant", "method", "metric", "sample"]
+    return rows.sort_values("time", kind="stable").drop_duplicates(cell, keep="last")
+
+
+def _tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The scores of each variant, `2` before `10`."""
+    tables = {
+        str(variant): own.pivot(index="sample", columns="method", values="score").astype(float).sort_index()
+        for variant, own in rows.groupby("variant")
+    }
+    return dict(sorted(tables.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _only(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The table of a trial without variants."""
+    return next(iter(tables.values()))
+
+
+def _kept(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    return {variant: table.iloc[:, 0] for variant, table in _tables(rows).items()}
+
+
+def _aligned(tables: Mapping[str, pd.DataFrame], kept: Mapping[str, pd.Series]) -> Iterator[pd.DataFrame]:
+    """One table for each perturbation, empty where the metric has no scores of it."""
+    for variant, series in kept.items():
+        yield tables.get(variant, pd.DataFrame(index=series.index))
+
+
+def _often(scores: pd.Series) -> bool:
+    """Whether a method shares the comparison, as in `xaieval.comparison.column_of`."""
+    valid = int(np.isfinite(scores).sum())
+    return valid > 0 and 2 * valid >= len(scores)
+
+
+def _removal(parameters: str) -> str:
+    """The name of a metric's removal, of its class where it is not named; empty without one."""
+    removal = json.loads(parameters).get("removal", "")
+    return str(removal["_target_"]).rpartition(".")[2] if isinstance(removal, dict) else str(removal)
+
+
+def _wrapped(scores: Scores) -> pd.DataFrame:
+    """The maps of the run that are another method's, shuffled, under that method's name."""
+    rows = scores.rows.drop_duplicates("method")
+    parameters = {
+        str(name): json.loads(text) for name, text in zip(rows["method"], rows["method_parameters"], strict=True)
+    }
+    found = {
+        name: scores.table[other]
+        for name, own in parameters.items()
+        for other, wrapper in reversed(parameters.items())
+        if wrapper.get("_target_") == _PERMUTED and wrapper["method"] == own
+    }
+    return pd.DataFrame(found, index=scores.table.index, dtype=float)
