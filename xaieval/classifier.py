@@ -415,6 +415,14 @@ class Classifier:
         twin._call = self._call.with_weights(weights)
         return twin
 
+    def around(self, module: nn.Module, name: str) -> Classifier:
+        """Another module in the place of this one's, under a name of its own; all options are those of this model."""
+        twin = copy.copy(self)
+        twin.module, twin.name = module, name
+        twin._call = ModuleCall(module, self.device, name, self._normalization)
+        twin.structure = Structure(module, name, twin._call)
+        return twin
+
     def shifted(self, constant: float, example: Tensor) -> Classifier:
         """The same function of inputs `(N, C, *F)`, as the example's, that are larger by a constant."""
         twin = copy.copy(self)
