@@ -84,6 +84,25 @@ def test_a_row_comes_back_as_it_was_written(tmp_path):
     assert set(SCHEMA.names) - set(given) == {"reason", "error"}
 
 
+def test_a_store_sees_the_rows_of_its_own_place(tmp_path):
+    tensor = torch.arange(3.0)
+    results, further = Store(tmp_path), Store(tmp_path, rows="reliability")
+    results.write_rows([row("a"), row("both", score=1)])
+    further.write_rows([row("b")])
+    further.write_rows([row("both", score=2)])
+    further.merge()
+    assert results.done(["a", "b"]) == {"a"}
+    assert further.done(["a", "b"]) == {"b"}
+    assert dict(results.rows()[["key", "score"]].to_numpy()) == {"a": 0.5, "both": 1}
+    assert dict(Store(tmp_path, rows="reliability").rows()[["key", "score"]].to_numpy()) == {"b": 0.5, "both": 2}
+    results.write_attribution("map", tensor, {})
+    found = further.attribution("map")
+    assert found is not None
+    assert torch.equal(found[0], tensor)
+    with pytest.raises(ValueError, match="rows must be one of parts, reliability, got 'attributions'"):
+        Store(tmp_path, rows="attributions")
+
+
 def test_what_a_row_leaves_out(tmp_path):
     before = datetime.now(UTC)
     Store(tmp_path).write_rows([row("a"), row("b", score=None, error="ValueError: no"), row("c", score=np.inf)])

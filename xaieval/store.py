@@ -3,6 +3,7 @@
 A store is a folder::
 
     parts/          rows, Parquet: one file per unit of work, merged when a process ends
+    reliability/    likewise, rows that are no result but tell how far to believe results
     attributions/   maps, safetensors by content key; the oldest are dropped above `gigabytes`
     scalars/        clean scores, responses, end points of curves; safetensors by content key
 
@@ -36,6 +37,9 @@ from xaieval.rows import SCHEMA, complete_row, conform, foreign, one_per_key, to
 TEMPORARY_SECONDS = 3600.0
 """A temporary file of this age belongs to a process that was killed."""
 
+PLACES = ("parts", "reliability")
+"""Where rows may be: the results, and what `xaieval.trials` computes beside them."""
+
 
 class StoreError(RuntimeError):
     """The store's folder cannot be read or written; what it already holds stays."""
@@ -48,21 +52,24 @@ class Store:
         path: The folder; made where it does not exist.
         gigabytes: How much the attributions may take. A process looks again after every tenth of it that it writes, so
             several processes together can pass it by a tenth each.
+        rows: The folder of its rows, of `PLACES`. A store sees these alone; all places share attributions and scalars.
 
     Raises:
         StoreError: The folder cannot be made.
-        ValueError: `gigabytes` is negative.
+        ValueError: `gigabytes` is negative, or there is no such place for rows.
     """
 
-    def __init__(self, path: str | Path, gigabytes: float = 10.0) -> None:
+    def __init__(self, path: str | Path, gigabytes: float = 10.0, rows: str = "parts") -> None:
         if not gigabytes >= 0:
             raise ValueError(
                 f"Store: gigabytes must be a number of at least 0, got {gigabytes}: 0 keeps no attributions"
             )
+        if rows not in PLACES:
+            raise ValueError(f"Store: rows must be one of {', '.join(PLACES)}, got {rows!r}")
         self.path = Path(path)
         self.gigabytes = gigabytes
         self._parts, self._attributions, self._scalars = (
-            self.path / name for name in ("parts", "attributions", "scalars")
+            self.path / name for name in (rows, "attributions", "scalars")
         )
         self._written: list[Path] = []
         self._room = 0.0  # bytes of attributions to write until the next look at their folder
