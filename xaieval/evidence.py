@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ KEPT = "prediction_kept"
 
 ROUNDING = 1e-5
 """Share of a metric's scale below which numbers are one: a batch of another size moves them by less."""
+
+Scored = TypeVar("Scored", pd.DataFrame, "pd.Series[float]")
 
 _PERMUTED = "xaieval.attributions.permuted.Permuted"
 
@@ -76,7 +79,7 @@ class Evidence:
     perturbed: Mapping[str, tuple[pd.DataFrame, ...]]
     kept: Mapping[str, tuple[pd.Series, ...]]
 
-    def oriented(self, table: pd.DataFrame) -> pd.DataFrame:
+    def oriented(self, table: Scored) -> Scored:
         """The scores with their sign turned where lower is better, so that more is better."""
         return table if self.higher_is_better else -table
 
