@@ -78,7 +78,8 @@ def test_every_method_runs_or_refuses_in_a_sentence(name, network):
     if name in SLOW and network == "efficientnet_lite0":
         pytest.skip("1280 forwards for each image; ResNet-18 has 512")
     for channels, batch in ((3, 1), (1, 5)):
-        explicand = Classifier(made(network, channels), batch_size=32).explicand(random(batch, channels, *size), 1)
+        classifier, mask = Classifier(made(network, channels), batch_size=32), random(batch, *size) > 0.5
+        explicand = classifier.explicand(random(batch, channels, *size), 1, mask=mask)
         if (name, network) in REFUSED:
             with pytest.raises(ValueError, match=REFUSED[name, network]):
                 method(explicand)

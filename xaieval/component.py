@@ -31,6 +31,7 @@ class Method:
         sentinel: A method that knows nothing of the model.
         oracle: Made to score well on a metric, or made of the ground truth: a bound to read others against, not an
             explanation to choose.
+        needs: What must be there: `mask` (ground truth).
         complete: Claims that the attribution sums to f(x) - f(baseline).
         refuses: What a map that is not finite means: why the method gave none of that sample. Empty: an error.
         syncs: Why the method needs the host, where it does.
@@ -41,6 +42,7 @@ class Method:
     reference: ClassVar[str]
     sentinel: ClassVar[bool] = False
     oracle: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
     complete: ClassVar[bool] = False
     refuses: ClassVar[str] = ""
     syncs: ClassVar[str] = ""

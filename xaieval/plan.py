@@ -142,11 +142,13 @@ class Keys:
 
     def attribution(self, subject: Subject, method: Part) -> str | None:
         """Key of a method's map."""
-        return self._key(kind="attribution", subject=subject.key, method=method.key)
+        mask = {"mask": subject.mask or "none"} if "mask" in method.component.needs else {}
+        return self._key(kind="attribution", subject=subject.key, method=method.key, **mask)
 
     def row(self, subject: Subject, method: Part, metric: Part) -> str:
         """Key of a row; one that occurs in this run only where the row must not be kept."""
-        mask = (subject.mask or "none") if "mask" in metric.component.needs else "unused"
+        needs = (*method.component.needs, *metric.component.needs)
+        mask = (subject.mask or "none") if "mask" in needs else "unused"
         found = self._key(kind="row", subject=subject.key, method=method.key, metric=metric.key, mask=mask)
         return found or self.unkept(subject, method, metric)
 
