@@ -1,6 +1,7 @@
 """Leaderboards from rows with known means."""
 
 import io
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 from score_rows import COSTS, METRICS, NOON, cells, frame, noise, records
 
+from xaieval.aggregates import interquartile_mean
 from xaieval.leaderboard import csv, leaderboards, show
 from xaieval.statistics import bootstrap_interval
 from xaieval.table import Entry, Table, decimals_for, figures, number
@@ -131,7 +133,7 @@ def test_the_best_mean_of_a_column_stands_out_but_never_a_sentinel():
     assert column(found, "deletion").best(["a", "b", "c"]) == {"b", "c"}
     assert names(found)[-1] == "random"
     assert found.markdown().count("**") == 2 * 3
-    assert "| random | .000 [.000, .000] | .900 [.900, .900] |" in found.markdown()
+    assert "| random | .000 [.000, .000] sd .000 | .900 [.900, .900] sd .000 |" in found.markdown()
     assert "**" not in board(cells("a", "insertion", [0.3] * 20)).markdown()  # nothing to be better than
 
 
@@ -154,7 +156,7 @@ def test_mosaics_count_by_their_photos():
     few, many = board(mosaics(16)), board(mosaics(96))
     assert (few.photos, "too few to rank" in few.title) == (16, True)
     assert (many.photos, "too few to rank" in many.title) == (96, False)
-    assert "±" in many.text().split("\n")[5]
+    assert "±" in many.text().split("\n")[6]
 
 
 def test_a_column_with_few_photos_does_not_rank():
@@ -268,6 +270,21 @@ def test_an_unsupported_layer_is_named_once():
     assert not any(note.startswith("Undefined") for note in found.notes())
 
 
+def test_markdown_tells_the_deviation_and_the_number_of_samples():
+    few = [0.75, 0.25] * 2 + ["zero map"] * 16
+    found = board(
+        cells("a", "insertion", [0.25, 0.75] * 10), cells("b", "insertion", few), cells("c", "insertion", [1])
+    )
+    spread = {count: (count * 0.25**2 / (count - 1)) ** 0.5 for count in (4, 20)}
+    lines = {line.split(" | ")[0][2:]: line.split(" | ")[1] for line in found.markdown().split("\n")[4:7]}
+    assert [found.columns[0].scores[name].deviation for name in "ab"] == pytest.approx([spread[20], spread[4]])
+    assert re.fullmatch(rf"\.500 \[\S+, \S+\] sd \{number(spread[20], 3)}", lines["a"])
+    assert re.fullmatch(rf"\.500 \[\S+, \S+\] sd \{number(spread[4], 3)} n = 4†", lines["b"])
+    assert lines["c"] == "1.000 n = 1†"
+    assert "insertion ↑ 0 to 1 n = 20" in found.markdown()
+    assert " sd " not in found.text()
+
+
 # Renderings
 
 SMALL = (
@@ -286,15 +303,16 @@ def test_text():
         == """\
 photos, toy: 20 samples from 20 photos
 
-           insertion  max_sensitivity  valid
-method      ↑ 0 to 1            ↓ ≥ 0      %  forwards  backwards  seconds
+           insertion  max_sensitivity
+            ↑ 0 to 1            ↓ ≥ 0  valid
+method        n = 20           n = 20      %  forwards  backwards  seconds
 --------  ----------  ---------------  -----  --------  ---------  -------
 sobol     .500±.000*    skipped: cost     50        50         25       .5
 gradient   .250±.000          12.0±.0    100        50         25       .5
 --------  ----------  ---------------  -----  --------  ---------  -------
 random     .125±.000           3.0±.0    100        50         25       .5
 
-Means with 95 % bootstrap intervals over samples (± half the width), resampled by photo.
+Means with 95 % bootstrap intervals over n samples (± half the width), resampled by photo.
 Sorted by mean rank on insertion; bold (in text *) is the best mean.
 Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone.
 """
@@ -306,12 +324,13 @@ def test_markdown():
     assert lines[:8] == [
         "### photos, toy: 20 samples from 20 photos",
         "",
-        "| method | insertion ↑ 0 to 1 | max_sensitivity ↓ ≥ 0 | valid % | forwards | backwards | seconds |",
+        "| method | insertion ↑ 0 to 1 n = 20 | max_sensitivity ↓ ≥ 0 n = 20 | valid % "
+        "| forwards | backwards | seconds |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| sobol | **.500 [.500, .500]** | skipped: cost | 50 | 50 | 25 | .5 |",
-        "| gradient | .250 [.250, .250] | 12.0 [12.0, 12.0] | 100 | 50 | 25 | .5 |",
+        "| sobol | **.500 [.500, .500] sd .000** | skipped: cost | 50 | 50 | 25 | .5 |",
+        "| gradient | .250 [.250, .250] sd .000 | 12.0 [12.0, 12.0] sd .0 | 100 | 50 | 25 | .5 |",
         "| — | — | — | — | — | — | — |",
-        "| random | .125 [.125, .125] | 3.0 [3.0, 3.0] | 100 | 50 | 25 | .5 |",
+        "| random | .125 [.125, .125] sd .000 | 3.0 [3.0, 3.0] sd .0 | 100 | 50 | 25 | .5 |",
     ]
 
 
@@ -324,9 +343,16 @@ def test_csv_has_the_numbers_in_full():
     b, none = found["insertion", "b"], found["deletion", "a"]
     interval = bootstrap_interval(np.array(most[:20], dtype=float))
     assert tuple(float(b[name]) for name in ("mean", "low", "high", "n")) == tuple(interval)
+    values = np.array(most[:20], dtype=float)
+    spread = np.sqrt(((values - values.mean()) ** 2).sum() / 19)
+    assert float(b["sd"]) == pytest.approx(spread, rel=1e-12)
+    assert float(b["iqm"]) == pytest.approx(np.sort(values)[5:15].mean(), rel=1e-12)
+    middle = interquartile_mean(values)
+    assert [float(b[name]) for name in ("iqm_low", "iqm_high")] == pytest.approx(list(middle[1:3]), rel=1e-12)
     assert (float(b["valid"]), b["samples"], b["undefined"]) == (20 / 30, "30", "zero map 10")
     assert {name: float(b[name]) for name in COSTS} == COSTS
     assert (none["mean"], none["n"], none["undefined"]) == ("", "0", "skipped: cost 30")
+    assert (none["sd"], none["iqm"], none["iqm_low"]) == ("", "", "")
     assert csv([]) == ""
 
 

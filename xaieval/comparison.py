@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xaieval.rows import flat_parameters
+from xaieval.column_intervals import interquartile_intervals
 from xaieval.statistics import Interval, bootstrap_interval, independent, paired_difference
 from xaieval.table import decimals_for, figures
 
@@ -28,9 +28,6 @@ CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "co
 
 RANKING = ("faithfulness", "localization")
 """Categories that decide the order of the methods: a map that knows nothing can be perfectly robust and sparse."""
-
-SETTINGS = ("precision", "device", "target_rule")
-"""Columns of the rows that tell variants of a method apart, beside its parameters."""
 
 COSTS = (
     "method_forwards",
@@ -64,6 +61,8 @@ class Score:
 
     Attributes:
         interval: Mean with its interval, over the common samples if `compared`, else over the method's own valid ones.
+        deviation: Standard deviation over the same samples (n - 1 below the sum of squares); NaN for fewer than two.
+        middle: Interquartile mean over the same samples, with its interval.
         compared: Whether the method has a score on at least half of the samples, and so shares the common ones.
         valid: Number of samples with a score.
         absent: Number of samples that other methods have and this one has not.
@@ -73,6 +72,8 @@ class Score:
     """
 
     interval: Interval
+    deviation: float
+    middle: Interval
     compared: bool
     valid: int
     absent: int
@@ -127,9 +128,10 @@ class Column:
 
 
 class Pair(NamedTuple):
-    """A paired difference and the number of independent photos behind it."""
+    """A paired difference, its standard deviation, and the number of independent photos behind it."""
 
     interval: Interval
+    deviation: float
     photos: int
 
 
@@ -139,13 +141,6 @@ class Scores(NamedTuple):
     table: pd.DataFrame
     sources: list[Hashable]
     rows: pd.DataFrame
-
-
-def current_rows(part: pd.DataFrame) -> pd.DataFrame:
-    """The latest row of each cell; `method` and `metric` tell variants apart, `name` is the method's own name."""
-    frame = part.sort_values("time", kind="stable")
-    labels = {"method": _labels(frame, "method", SETTINGS), "metric": _labels(frame, "metric", ())}
-    return frame.assign(name=frame["method"], **labels).drop_duplicates(["method", "metric", "sample"], keep="last")
 
 
 def scores_by_metric(rows: pd.DataFrame) -> dict[str, Scores]:
@@ -160,35 +155,6 @@ def scores_by_metric(rows: pd.DataFrame) -> dict[str, Scores]:
         sources = own.drop_duplicates("sample").set_index("sample")["sources"].loc[table.index]
         found[str(metric)] = Scores(table, [tuple(photos) for photos in sources], own)
     return dict(sorted(found.items(), key=lambda item: _place(item[1].rows["category"].iloc[-1], item[0])))
-
-
-def _labels(frame: pd.DataFrame, part: str, settings: tuple[str, ...]) -> list[str]:
-    """Names, each followed by the parameters and settings in which its namesakes differ."""
-    columns = [part, f"{part}_parameters", *settings]
-    variants = list(frame[columns].fillna("").itertuples(index=False, name=None))
-    details = {
-        variant: flat_parameters(variant[1]) | dict(zip(settings, variant[2:], strict=True))
-        for variant in dict.fromkeys(variants)
-    }
-    labels = {variant: _label(variant, details, short=True) for variant in details}
-    if len(set(labels.values())) < len(labels):  # classes of one name in several modules
-        labels = {variant: _label(variant, details, short=False) for variant in details}
-    return [labels[variant] for variant in variants]
-
-
-def _label(variant: tuple[str, ...], details: dict[tuple[str, ...], dict[str, object]], short: bool) -> str:
-    own, namesakes = details[variant], [detail for other, detail in details.items() if other[0] == variant[0]]
-    words = [variant[0]]
-    for name, value in own.items():
-        if any(name not in other or other[name] != value for other in namesakes):
-            path = name.removesuffix("_target_").removesuffix(".")
-            shown = str(value).rpartition(".")[2] if short and name != path else _value(value)
-            words.append(f"{path or 'class'}={shown}")
-    return " ".join(words)
-
-
-def _value(value: object) -> str:
-    return ",".join(map(_value, value)) if isinstance(value, tuple) else str(value)
 
 
 def _place(category: str, name: str) -> tuple[int, str, str]:
@@ -213,6 +179,8 @@ def column_of(metric: str, scores: Scores) -> Column:
     often = valid.any(axis=0) & (2 * valid.sum(axis=0) >= len(table))
     common = valid[:, often].all(axis=1) & often.any()
     compared = often & common.any()
+    used = np.where(compared, common[:, None], valid)
+    middles = interquartile_intervals(np.where(used, table, np.nan), scores.sources)
     return Column(
         name=metric,
         higher_is_better=bool(last["higher_is_better"]),
@@ -221,19 +189,21 @@ def column_of(metric: str, scores: Scores) -> Column:
         category=str(last["category"]),
         samples=len(table),
         common=int(common.sum()),
-        photos=independent(_at(scores.sources, common)),
+        photos=photos_behind(scores, common),
         scores={
-            str(name): _score(scores, str(name), common if compared[index] else valid[:, index], bool(compared[index]))
+            str(name): _score(scores, str(name), used[:, index], bool(compared[index]), middles[index])
             for index, name in enumerate(table.columns)
         },
     )
 
 
-def _score(scores: Scores, name: str, used: NDArray[np.bool_], compared: bool) -> Score:
+def _score(scores: Scores, name: str, used: NDArray[np.bool_], compared: bool, middle: Interval) -> Score:
     rows = scores.rows[scores.rows["method"] == name]
     values, failed = scores.table[name].to_numpy(dtype=np.float64), rows["error"].notna()
     return Score(
         interval=bootstrap_interval(values[used], _at(scores.sources, used)),
+        deviation=deviation(values[used]),
+        middle=middle,
         compared=compared,
         valid=int(np.isfinite(values).sum()),
         absent=len(values) - len(rows),
@@ -268,8 +238,22 @@ def ranks_of(names: list[str], columns: Sequence[Column]) -> dict[str, float]:
 def pair_of(scores: Scores, method: str, reference: str) -> Pair:
     """Method minus reference on the samples where both have a score."""
     first, second = (scores.table[name].to_numpy(dtype=np.float64) for name in (method, reference))
-    photos = independent(_at(scores.sources, np.isfinite(first) & np.isfinite(second)))
-    return Pair(paired_difference(first, second, scores.sources), photos)
+    return Pair(
+        interval=paired_difference(first, second, scores.sources),
+        deviation=deviation(first - second),
+        photos=photos_behind(scores, np.isfinite(first - second)),
+    )
+
+
+def photos_behind(scores: Scores, used: NDArray[np.bool_]) -> int:
+    """Number of independent photos behind these samples."""
+    return independent(_at(scores.sources, used))
+
+
+def deviation(values: NDArray[np.float64]) -> float:
+    """The standard deviation of the finite values (n - 1 below the sum of squares), NaN for fewer than two."""
+    valid = values[np.isfinite(values)]
+    return float(valid.std(ddof=1)) if len(valid) > 1 else math.nan
 
 
 def column_decimals(means: Sequence[float], lowest: float, highest: float) -> int:

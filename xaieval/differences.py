@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from xaieval.comparison import (
-    ENOUGH,
-    Column,
-    Method,
-    Pair,
-    column_decimals,
-    current_rows,
-    pair_of,
-    scores_by_metric,
-    sections,
+from xaieval.cells import (
+    Difference,
+    arrow,
+    decimals_of,
+    difference_in_full,
+    difference_in_short,
+    headed,
+    record,
 )
-from xaieval.leaderboard import Leaderboard, leaderboard_of
-from xaieval.table import Entry, Table, number
+from xaieval.comparison import ENOUGH, Column, Method, Pair, pair_of, sections
+from xaieval.leaderboard import Leaderboard
+from xaieval.table import Entry, Table
 
 
 @dataclass(frozen=True)
@@ -45,82 +43,76 @@ class Differences:
 
     def text(self) -> str:
         """Aligned text, without colors and never cut."""
-        return self._table().text()
+        return self._table(difference_in_short, "").text()
 
     def markdown(self) -> str:
-        """A GitHub table."""
-        return self._table().markdown()
+        """A GitHub table, with standard deviations."""
+        return self._table(difference_in_full, ", and standard deviations (sd) over n samples").markdown()
 
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full."""
         shared = {"dataset": self.dataset, "model": self.model, "reference": self.reference}
         return pd.DataFrame(
             [
-                {**shared, "method": method, "metric": metric, **pair.interval._asdict(), "photos": pair.photos}
+                {**shared, "method": method, "metric": metric, **record(pair)}
                 for (metric, method), pair in self.pairs.items()
             ]
         )
 
-    def _table(self) -> Table:
+    def _table(self, style: Difference, numbers: str) -> Table:
         title = f"{self.dataset}, {self.model}: every method minus {self.reference}"
-        headings = ("method", *(column.heading for column in self.columns))
+        columns = [self._column(column, style) for column in self.columns]
+        headings = ("method", *(heading for heading, _ in columns))
         rows = tuple(
-            tuple(
-                (Entry(method.name), *(Entry(self._cell(column, method)) for column in self.columns))
-                for method in section
-            )
+            tuple((Entry(method.name), *(cells[method.name] for _, cells in columns)) for method in section)
             for section in sections(self.methods)
         )
         legend = (
-            f"Mean paired differences to {self.reference} on common valid samples, with 95 % bootstrap intervals. "
-            f"▲ better, ▼ worse: the interval excludes 0; no mark below {ENOUGH} independent photos."
+            f"Mean paired differences to {self.reference} on common valid samples, with 95 % bootstrap intervals"
+            f"{numbers}. ▲ better, ▼ worse: the interval excludes 0; no mark below {ENOUGH} independent photos."
         )
         return Table(title, headings, rows, (legend,))
 
-    def _cell(self, column: Column, method: Method) -> str:
-        pair = self.pairs[column.name, method.name]
-        means = [other.interval.mean for (metric, _), other in self.pairs.items() if metric == column.name]
-        decimals = column_decimals(means, column.lowest, column.highest)
-        mean, low, high = (_signed(value, decimals) for value in pair.interval[:3])
-        if math.isnan(pair.interval.low):
-            return mean
-        return f"{mean} [{low}, {high}]{_mark(pair, column)}"
+    def _column(self, column: Column, style: Difference) -> tuple[str, dict[str, Entry]]:
+        """Its heading, and the cells by method."""
+        pairs = {method.name: self.pairs[column.name, method.name] for method in self.methods}
+        decimals = decimals_of(column, pairs.values())
+        counts = [pair.interval.n for pair in pairs.values()]
+        cells = {name: Entry(style(pair, decimals, counts) + _mark(pair, column)) for name, pair in pairs.items()}
+        return headed(column, counts), cells
 
 
 def differences(
-    rows: pd.DataFrame, references: Sequence[str] = ("random", "random_coarse", "centre_blob")
+    boards: Sequence[Leaderboard], references: Sequence[str] = ("random", "random_coarse", "centre_blob")
 ) -> list[Differences]:
     """Every method's paired difference to each reference for every metric; references without rows are left out.
 
     Args:
-        rows: As for `leaderboards`.
+        boards: From `xaieval.leaderboard.leaderboards`.
         references: Names of methods.
     """
-    found = []
-    for _, part in rows.groupby(["dataset", "model"]):
-        current = current_rows(part)
-        board = leaderboard_of(current)
-        labels = (current.loc[current["name"] == name, "method"].unique() for name in references)
-        found += [_differences(board, current, str(label)) for named in labels for label in sorted(named)]
-    return found
+    return [
+        _differences(board, label) for board in boards for name in references for label in _variants_of(board, name)
+    ]
 
 
-def _differences(board: Leaderboard, rows: pd.DataFrame, reference: str) -> Differences:
+def _variants_of(board: Leaderboard, name: str) -> list[str]:
+    """The methods of this name, told apart by their parameters if there are several."""
+    rows = (scores.rows for scores in board.given.values())
+    return sorted({str(label) for own in rows for label in own.loc[own["name"] == name, "method"].unique()})
+
+
+def _differences(board: Leaderboard, reference: str) -> Differences:
     methods = tuple(method for method in board.methods if method.name != reference)
     pairs = {
         (metric, method.name): pair_of(scores, method.name, reference)
-        for metric, scores in scores_by_metric(rows).items()
+        for metric, scores in board.given.items()
         for method in methods
     }
     return Differences(board.dataset, board.model, reference, methods, board.columns, pairs)
 
 
-def _signed(value: float, decimals: int) -> str:
-    text = number(value, decimals)
-    return f"+{text}" if value > 0 and text.strip("0.") else text
-
-
 def _mark(pair: Pair, column: Column) -> str:
     if pair.photos < ENOUGH or not pair.interval.excludes(0.0):
         return ""
-    return " ▲" if (pair.interval.mean > 0) == column.higher_is_better else " ▼"
+    return arrow(pair, column)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pandas as pd
@@ -13,23 +12,28 @@ from rich.console import Console, Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from xaieval.cells import headed, with_both_ends, with_deviation, with_half_width
 from xaieval.comparison import (
     ENOUGH,
     Column,
     Method,
+    Score,
+    Scores,
     column_of,
-    current_rows,
     method_of,
     ranks_of,
     scores_by_metric,
     sections,
 )
 from xaieval.leaderboard_notes import notes_of
-from xaieval.statistics import Interval, independent
-from xaieval.table import Entry, Table, number
+from xaieval.statistics import independent
+from xaieval.table import Entry, Table
 from xaieval.unsupported import UNSUPPORTED
+from xaieval.variants import current_rows
 
-Style = Callable[[Interval, int], str]
+IN_FULL = "Means with 95 % bootstrap intervals, resampled by photo, and standard deviations (sd) over n samples."
+
+Style = Callable[[Column, Score], str]
 
 
 class Shown(Protocol):
@@ -56,6 +60,7 @@ class Leaderboard:
         photos: Number of independent photos behind them.
         methods: Best first, by name where nothing can be ranked; then the sentinels.
         columns: The metrics, by category.
+        given: The scores behind each column.
     """
 
     dataset: str
@@ -64,6 +69,7 @@ class Leaderboard:
     photos: int
     methods: tuple[Method, ...]
     columns: tuple[Column, ...]
+    given: dict[str, Scores] = field(compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -73,11 +79,11 @@ class Leaderboard:
 
     def text(self) -> str:
         """Aligned text, without colors and never cut."""
-        return self._table(_half_width).text()
+        return self._table(_in_short).text()
 
     def markdown(self) -> str:
-        """A GitHub table with both ends of every interval."""
-        return self._table(_both_ends).markdown()
+        """A GitHub table with both ends of every interval, standard deviations and numbers of samples."""
+        return self._table(_in_full).markdown()
 
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full."""
@@ -88,7 +94,7 @@ class Leaderboard:
 
         Nine metrics fit into 120 columns, as cost and valid cells stand below a method's name.
         """
-        entries = {method.name: tuple(self._entries(method, _half_width)) for method in self.methods}
+        entries = {method.name: tuple(self._entries(method, _in_short)) for method in self.methods}
         headings = [_stacked(column) for column in self.columns]
         widths = list(map(_width, headings, zip(*entries.values(), strict=True)))
         room = width - sum(widths) - len(widths)
@@ -123,7 +129,7 @@ class Leaderboard:
     def _table(self, style: Style) -> Table:
         headings = (
             "method",
-            *(column.heading for column in self.columns),
+            *(headed(column, [column.common]) for column in self.columns),
             "valid\n%",
             "forwards",
             "backwards",
@@ -142,7 +148,8 @@ class Leaderboard:
             for section in sections(self.methods)
         )
         legend = "Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone."
-        return Table(self.title, headings, rows, (*self.notes(), legend))
+        notes = self.notes() if style is _in_short else (IN_FULL, *self.notes()[1:])
+        return Table(self.title, headings, rows, (*notes, legend))
 
     def _record(self, column: Column, method: Method) -> dict[str, object]:
         score = column.scores[method.name]
@@ -155,6 +162,10 @@ class Leaderboard:
             "category": column.category,
             "higher_is_better": column.higher_is_better,
             **score.interval._asdict(),
+            "sd": score.deviation,
+            "iqm": score.middle.mean,
+            "iqm_low": score.middle.low,
+            "iqm_high": score.middle.high,
             "valid": score.valid / column.samples,
             "samples": column.samples,
             "photos": column.photos,
@@ -176,7 +187,7 @@ def leaderboards(rows: pd.DataFrame) -> list[Leaderboard]:
     Args:
         rows: The columns of `xaieval.rows.SCHEMA`, as from `Store.rows`.
     """
-    return [leaderboard_of(current_rows(part)) for _, part in rows.groupby(["dataset", "model"])]
+    return [_leaderboard(current_rows(part)) for _, part in rows.groupby(["dataset", "model"])]
 
 
 def csv(tables: Iterable[Shown]) -> str:
@@ -196,9 +207,9 @@ def show(tables: Sequence[Shown], console: Console | None = None) -> None:
             console.out(table.text(), highlight=False)
 
 
-def leaderboard_of(rows: pd.DataFrame) -> Leaderboard:
-    """The leaderboard of the `current_rows` of one dataset and model."""
-    columns = tuple(column_of(metric, scores) for metric, scores in scores_by_metric(rows).items())
+def _leaderboard(rows: pd.DataFrame) -> Leaderboard:
+    given = scores_by_metric(rows)
+    columns = tuple(column_of(metric, scores) for metric, scores in given.items())
     methods = [method_of(str(name), own) for name, own in rows.groupby("method")]
     ranks = ranks_of([method.name for method in methods if not method.sentinel], columns)
     samples = rows.drop_duplicates("sample")
@@ -209,23 +220,23 @@ def leaderboard_of(rows: pd.DataFrame) -> Leaderboard:
         photos=independent([tuple(photos) for photos in samples["sources"]]),
         methods=tuple(sorted(methods, key=lambda line: (line.sentinel, ranks.get(line.name, 0.0), line.name))),
         columns=columns,
+        given=given,
     )
 
 
-def _half_width(interval: Interval, decimals: int) -> str:
-    half = (interval.high - interval.low) / 2
-    return number(interval.mean, decimals) + ("" if math.isnan(half) else f"±{number(half, decimals)}")
+def _in_short(column: Column, score: Score) -> str:
+    return with_half_width(score.interval, column.decimals)
 
 
-def _both_ends(interval: Interval, decimals: int) -> str:
-    mean, low, high = (number(value, decimals) for value in interval[:3])
-    return mean if math.isnan(interval.low) else f"{mean} [{low}, {high}]"
+def _in_full(column: Column, score: Score) -> str:
+    text = with_deviation(with_both_ends(score.interval, column.decimals), score.deviation, column.decimals)
+    return text if score.compared else f"{text} n = {score.interval.n}"
 
 
 def _cell(column: Column, name: str, style: Style) -> str:
     score = column.scores[name]
     if score.valid:
-        return style(score.interval, column.decimals) + ("" if score.compared else "†")
+        return style(column, score) + ("" if score.compared else "†")
     if score.errors:
         return "error"
     reason = next(iter(score.reasons), "-")
@@ -234,7 +245,7 @@ def _cell(column: Column, name: str, style: Style) -> str:
 
 def _stacked(column: Column) -> str:
     """The heading with each word of the name on its own line."""
-    name, _, rest = column.heading.partition("\n")
+    name, _, rest = headed(column, [column.common]).partition("\n")
     return "\n".join([*name.replace("_", " ").split(), rest])
 
 

@@ -11,7 +11,7 @@ from xaieval.unsupported import UNSUPPORTED
 def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str, ...]:
     """One sentence or list for each kind of note that there is something to say of."""
     notes = [
-        "Means with 95 % bootstrap intervals over samples (± half the width), resampled by photo.",
+        "Means with 95 % bootstrap intervals over n samples (± half the width), resampled by photo.",
         _listed("Each metric is over the samples valid for all its methods", map(_common, columns)),
         _order(columns),
         _listed("† Valid on fewer than half of the samples, so over its own and not compared", _apart(columns)),

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from xaieval import leaderboard
 from xaieval.differences import differences
-from xaieval.leaderboard import Shown
+from xaieval.leaderboard import Leaderboard, Shown
 from xaieval.rows import SCHEMA, one_per_key, to_frame
 
 ROWS = "rows.parquet"
@@ -37,14 +37,11 @@ def read_rows(files: list[Path]) -> pd.DataFrame:
     return one_per_key(to_frame(pa.concat_tables([SCHEMA.empty_table(), *tables])))
 
 
-def write_tables(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    """The leaderboards of the rows, and the differences to sentinels, as Markdown and CSV."""
+def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
+    """Leaderboards and the differences to sentinels, as Markdown and CSV."""
     written = []
-    boards: dict[str, Sequence[Shown]] = {
-        "leaderboard": leaderboard.leaderboards(rows),
-        "differences": differences(rows),
-    }
-    for name, tables in boards.items():
+    kinds: dict[str, Sequence[Shown]] = {"leaderboard": boards, "differences": differences(boards)}
+    for name, tables in kinds.items():
         if tables:
             (folder / f"{name}.md").write_text("\n".join(table.markdown() for table in tables))
             (folder / f"{name}.csv").write_text(leaderboard.csv(tables))
@@ -53,11 +50,12 @@ def write_tables(rows: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def report(rows: pd.DataFrame, folder: Path) -> None:
-    """Print the leaderboards of the rows, write them beside the rows, and say where."""
+    """Print the leaderboards of the rows, write all tables beside the rows, and say where."""
     if rows.empty:
         print("No cells: this part of the dataset holds no samples.")  # noqa: T201
         return
-    written = [folder / ROWS, *write_tables(rows, folder)]
-    leaderboard.show(leaderboard.leaderboards(rows))
+    boards = leaderboard.leaderboards(rows)
+    written = [folder / ROWS, *write_tables(boards, folder)]
+    leaderboard.show(boards)
     short = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"In {short}: {', '.join(file.name for file in written)}")  # noqa: T201

@@ -286,9 +286,10 @@ def leaderboard(arguments: Sequence[str]) -> None:
         raise ConfigError(f"leaderboard knows the flag --differences, got {' '.join(flags)}")
     runs = [Path(argument) for argument in arguments if argument not in flags and "=" not in argument]
     rows = _rows_of_runs(runs) if runs else _rows_of_store([word for word in arguments if "=" in word])
-    boards.show(boards.leaderboards(rows))
+    found = boards.leaderboards(rows)
+    boards.show(found)
     if flags:
-        boards.show(differences(rows))
+        boards.show(differences(found))
 
 
 def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:
