@@ -158,6 +158,8 @@ def test_bad_shapes():
         sign_flip([[[1.0]]])
     with pytest.raises(ValueError, match="sign_flip: groups must name the photo of each of 2 samples, got 1"):
         sign_flip([1.0, 2.0], ["a"])
+    with pytest.raises(ValueError, match=r"holm: p must be \(m,\), got \(1, 2\)"):
+        holm([[0.1, 0.2]])
 
 
 def test_the_seed_decides_and_the_global_state_stays():

@@ -1,6 +1,7 @@
 """What else than the mean describes scores over samples, each with its interval (Agarwal et al., arXiv:2108.13264).
 
-Their runs of a task are here the one score of a sample, their tasks the samples: what is resampled are photos.
+Their runs of a task are here the one score of a sample, their tasks the samples: what is resampled are photos. Section
+numbers are unverified.
 """
 
 from __future__ import annotations

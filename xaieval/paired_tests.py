@@ -72,8 +72,13 @@ def holm(p: ArrayLike) -> Values:
 
     Returns:
         `(m,)`, in the order of p.
+
+    Raises:
+        ValueError: p is no list of numbers.
     """
     values = np.asarray(p, dtype=np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"holm: p must be (m,), got {values.shape}")
     order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # NaN is sorted to the end
     adjusted = np.full(values.shape, np.nan)
     steps = np.arange(len(order), 0, -1)

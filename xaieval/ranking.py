@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import kendalltau, rankdata
 
-from xaieval.statistics import ELEMENTS, Values, connected, resampled_weights
+from xaieval.statistics import ELEMENTS, Values, photo_blocks, resampled_weights
 
-BITS = 30
-"""Scores are rounded to this many bits of the largest: sums are exact then, and equal scores tie in every resample."""
+BITS = 40
+"""Scores are rounded to this many bits of the largest, a part in 10^12: sums of some thousand are exact then, so that
+the same scores tie in every resample, whatever their order."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def borda(table: ArrayLike, higher_is_better: bool) -> Values:
     """Mean rank `(K,)` over the samples, Borda's count, lower is better; NaN without a sample.
 
     Approximates Kemeny's consensus, the order with the least sum of Kendall distances to the samples' orders (Colombo
-    et al., arXiv:2202.03799, section 2). No monotone rescaling of the scores changes it. A method that beats each other
-    one on most samples need not be first.
+    et al., arXiv:2202.03799), whose sum it exceeds five times at most (Coppersmith, Fleischer and Rudra 2006;
+    unverified). No monotone rescaling of the scores changes it. A method that beats each other one on most samples need
+    not be first.
 
     Raises:
         ValueError: As for `instance_ranks`.
@@ -103,7 +105,7 @@ def rank_stability(
         level: Probability of the interval of each rank.
 
     Returns:
-        All NaN but `ranks` where all samples are of one photo; `ranks` too without a sample.
+        All NaN but `ranks` where all samples are of the same photos; `ranks` too without a sample.
 
     Raises:
         ValueError: The shapes do not fit, `by` is another word, or as for `instance_ranks`.
@@ -113,7 +115,7 @@ def rank_stability(
     scores, groups = _complete(table, groups)
     costs = _exact(-scores if higher_is_better else scores) if by == "mean" else _ranks(scores, higher_is_better)
     ranks, unknown = rankdata(_mean(costs)), np.full(costs.shape[1], np.nan)
-    if len(costs) == 0 or len(connected(groups)) == 1:
+    if len(costs) == 0 or len(photo_blocks(groups)) == 1:
         return Stability(ranks, unknown, unknown, unknown, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     step = max(1, ELEMENTS // max(len(costs), costs.shape[1] ** 2))
@@ -143,7 +145,7 @@ def kendall_tau(first: ArrayLike, second: ArrayLike) -> float:
 def kendall_w(ranks: ArrayLike) -> float:
     """Kendall's coefficient of concordance of m orders `(m, K)`.
 
-    Kendall and Babington Smith 1939, 10.1214/aoms/1177732186 (unverified).
+    Kendall and Babington Smith 1939, 10.1214/aoms/1177732186.
 
     W = 12 S / (m^2 (K^3 - K) - m T), S the sum of squared deviations of the rank sums, T the sum of t^3 - t over the
     groups of t methods that tie in an order. 1 where all orders are equal, 1 / m on average where they are random.

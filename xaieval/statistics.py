@@ -80,7 +80,7 @@ def bootstrap_interval(
     if not len(table):
         return Interval(np.nan, np.nan, np.nan, 0)
     mean = float(table.mean() if aggregate is None else aggregate(table))
-    blocks = _blocks(groups) if aggregate is None else connected(groups)
+    blocks = photo_blocks(groups) if aggregate is None else connected(groups)
     if len(blocks) == 1:
         return Interval(mean, np.nan, np.nan, len(table))
     if (table == table[0]).all():
@@ -143,9 +143,18 @@ def independent(groups: Sequence[Hashable]) -> int:
     return len({photo for group in groups for photo in _photos(group)})
 
 
+def photo_blocks(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
+    """The samples of each photo, in order; photos that always occur together are one."""
+    members: dict[Hashable, list[int]] = {}
+    for sample, group in enumerate(groups):
+        for photo in dict.fromkeys(_photos(group)):
+            members.setdefault(photo, []).append(sample)
+    return sorted(set(map(tuple, members.values())))
+
+
 def connected(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
     """The samples connected through photos, directly or not: blocks in order that share no photo."""
-    blocks = _blocks(groups)
+    blocks = photo_blocks(groups)
     rows = np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
     columns = len(blocks) + np.concatenate(blocks)
     size = len(blocks) + len(groups)
@@ -158,19 +167,20 @@ def resampled_weights(groups: Sequence[Hashable], resamples: int, rng: np.random
     """What each sample counts in each resample of photos, `(resamples, N)`.
 
     A sample of one photo counts as often as its photo is drawn. One of several photos weighs the product of their
-    counts to first order, as in `bootstrap_interval`, but never less than 0: a mean stays between its values.
+    counts to first order, as in `bootstrap_interval`, which is less than 0 where most of them are not drawn.
 
     Args:
         groups: As in `bootstrap_interval`.
         resamples: Their number.
         rng: Where the draws come from.
     """
-    blocks = _blocks(groups)
+    blocks = photo_blocks(groups)
     holds = np.zeros((len(blocks), len(groups)))
     for number, block in enumerate(blocks):
         holds[number, block] = 1
     counts = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=resamples)
-    return np.maximum(1 + (counts - 1) @ holds, 0)
+    weights: Values = 1 + (counts - 1) @ holds
+    return weights
 
 
 def _photos(group: Hashable) -> tuple[Hashable, ...]:
@@ -183,15 +193,6 @@ def _valid(table: Values, groups: Sequence[Hashable] | None) -> tuple[Values, li
         raise ValueError(f"groups must name the photo of each of the {len(table)} samples, got {len(groups)}")
     valid = np.flatnonzero(np.isfinite(table).all(axis=tuple(range(1, table.ndim)))).tolist()
     return table[valid], [index if groups is None else groups[index] for index in valid]
-
-
-def _blocks(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
-    """The samples of each photo, in order; photos that always occur together are one."""
-    members: dict[Hashable, list[int]] = {}
-    for sample, group in enumerate(groups):
-        for photo in dict.fromkeys(_photos(group)):
-            members.setdefault(photo, []).append(sample)
-    return sorted(set(map(tuple, members.values())))
 
 
 def _means(values: Values, blocks: list[tuple[int, ...]], **options: Any) -> tuple[float, float]:
