@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from xaieval import leaderboard as boards
 from xaieval import plots
 from xaieval.allocator import keep_freed_memory
-from xaieval.benchmark import CellError
+from xaieval.benchmark import CellError, check_cells
 from xaieval.chunk import Work
 from xaieval.config import GROUPS, ConfigError, components, default, load, located, names, plain
 from xaieval.differences import differences
@@ -31,6 +31,7 @@ from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
 from xaieval.support import refusal
+from xaieval.trials import Run, read_trials, run_trials, write_trials
 from xaieval.unsupported import UnsupportedError
 
 
@@ -309,6 +310,44 @@ def _rows_of_store(overrides: Sequence[str]) -> pd.DataFrame:
     return Store(path).rows()
 
 
+def reliability(arguments: Sequence[str]) -> None:
+    """`reliability [FOLDER] [KEY=VALUE ...]`: how far to believe the metrics of a run, from more cells in its store.
+
+    With a folder alone, from the trials that are in it. What is said is written to the folder, runs/reliability unless
+    told.
+
+    Raises:
+        ConfigError: An unknown flag, several folders, models or datasets, no method that knows the model, or no trials.
+        CellError: Some cells failed, after all others are finished.
+    """
+    words = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
+    folders = [argument for argument in arguments if argument not in words]
+    if flags := [folder for folder in folders if folder.startswith("-")]:
+        raise ConfigError(f"reliability knows no flags, got {' '.join(flags)}")
+    if len(folders) > 1:
+        raise ConfigError(
+            f"reliability writes to one folder, as in `xaieval reliability out method=sobol`, got {folders}"
+        )
+    folder = Path(folders[0] if folders else "runs/reliability")
+    if folders and not words:
+        trials = read_trials(folder)
+    else:
+        trials = _trials(_composed(words))
+        write_trials(trials, folder)
+    for (trial, variant), scores in trials.groupby(["trial", "variant"], sort=False)["score"]:
+        name = f"{trial} {variant}".rstrip()
+        _print(f"{name:20}  {len(scores):6} cells, {int(scores.isna().sum()):6} undefined")
+    check_cells(trials)
+
+
+def _trials(values: dict[str, Any]) -> pd.DataFrame:
+    """The cells of a composed run, and those that tell how far to believe it."""
+    keep_freed_memory()
+    classifier, dataset = _only("model", values), _only("dataset", values)
+    methods, metrics = components(values, "method"), components(values, "metric")
+    return run_trials(Run(classifier, methods, metrics, load(dataset, classifier), dataset.name, Settings.of(values)))
+
+
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     with initialize_config_module("xaieval.conf", version_base="1.3"):
         config = compose("config", overrides=list(overrides))
@@ -326,6 +365,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": list_parts,
     "check": check,
     "leaderboard": leaderboard,
+    "reliability": reliability,
     "sheet": sheet,
     "layers": layers,
     "catalog": catalog,
