@@ -12,7 +12,7 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.permuted import Permuted
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.component import component_dict
-from xaieval.evidence import alike, common, evidences, scale_of
+from xaieval.evidence import evidences
 from xaieval.leaderboard import leaderboards
 
 SCORES = {"a": [0.1, 0.2, 0.3, 0.4], "b": [0.5, 0.6, 0.7, 0.8], "random": [0.0, 0.1, 0.0, 0.1]}
@@ -190,30 +190,3 @@ def test_permuted_methods_of_the_run_are_their_shuffled_maps():
 )
 def test_the_removal_of_the_run(parameters, name):
     assert evidence({"a": [1, 2]}, parameters=parameters).own == name
-
-
-# Equal to rounding
-
-
-def test_scale_is_the_largest_score_of_a_sample_and_at_least_a_usual_one():
-    values = np.array([[0.0, 0.0], [1.0, -2.0], [3.0, np.nan], [1e9, 1.0]])
-    assert scale_of(values).tolist() == [2.5, 2.5, 3.0, 1e9]
-    assert scale_of(np.zeros((0, 3))).tolist() == []
-
-
-def test_alike_is_equal_to_rounding_sample_by_sample():
-    equal = table(a=[1.0, 100.0, 0.0], b=[1.0 + 9e-6, 100.0 - 9e-4, 9e-6], c=[np.nan, 100.0, np.nan])
-    assert alike(equal)
-    assert not alike(equal.assign(b=equal["b"] + [3e-5, 0, 0]))
-    assert alike(equal * 1e-9)
-    assert not alike(equal[["a"]])
-    assert not alike(table(a=[1.0, np.nan], b=[np.nan, 1.0]))
-    assert not alike(table(a=[0.1, 0.1, 1e9], b=[0.2, 0.2, 1e9]))  # one huge sample hides nothing
-
-
-def test_common_samples_have_every_score():
-    first, second = table(a=[1, 2, np.nan, 4], b=[1, 2, 3, np.inf]), table(c=[np.nan, 2, 3])
-    assert common([first]) == ["s00", "s01"]
-    assert common([first, second]) == ["s01"]
-    assert common([first, first[[]]]) == ["s00", "s01"]
-    assert common([]) == []

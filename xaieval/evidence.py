@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from xaieval.comparison import Scores, scores_by_metric
 from xaieval.variants import current_rows
@@ -26,9 +25,6 @@ PERTURBED = ("weights_noise", "weights_disruption", "inputs_noise", "inputs_disr
 
 KEPT = "prediction_kept"
 """The metric of rows that say whether a perturbed prediction is still the class explained."""
-
-ROUNDING = 1e-5
-"""Share of a metric's scale below which numbers are one: a batch of another size moves them by less."""
 
 Scored = TypeVar("Scored", pd.DataFrame, "pd.Series[float]")
 
@@ -99,36 +95,6 @@ def evidences(trials: pd.DataFrame) -> list[Evidence]:
         trials = trials.assign(trial=RUN, variant="")
     trials = trials.reset_index(drop=True)
     return [found for _, part in trials.groupby(["dataset", "model"]) for found in _of_part(part)]
-
-
-def common(tables: Iterable[pd.DataFrame]) -> list[str]:
-    """The samples with a finite score in every cell of every table, in order; those of no column are all."""
-    finite = [(table.index, np.isfinite(table.to_numpy(dtype=np.float64)).all(axis=1)) for table in tables]
-    rows = [{str(sample) for sample in index[valid]} for index, valid in finite]
-    return sorted(set.intersection(*rows)) if rows else []
-
-
-def scale_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The size of each sample's scores `(n,)` in a table `(n, K)`: the largest, but no less than in a usual sample.
-
-    A few samples with huge scores do not hide what differs on the others; a sample of zeros has a scale all the same.
-    """
-    largest = np.abs(np.where(np.isfinite(values), values, 0.0)).max(axis=1, initial=0.0)
-    usual = float(np.median(largest)) if len(largest) else 0.0
-    return np.where(largest > usual, largest, usual)
-
-
-def alike(table: pd.DataFrame) -> bool:
-    """Whether all columns have the same scores, sample by sample, to `ROUNDING` of their scale.
-
-    Undefined scores are left out; False where no sample has two scores, so that nothing is compared.
-    """
-    values = table.to_numpy(dtype=np.float64)
-    values = values[np.isfinite(values).sum(axis=1) >= 2]
-    if not len(values):
-        return False
-    spread = np.nanmax(values, axis=1) - np.nanmin(values, axis=1)
-    return bool((spread <= ROUNDING * scale_of(values)).all())
 
 
 def _of_part(part: pd.DataFrame) -> Iterator[Evidence]:

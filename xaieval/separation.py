@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from xaieval.evidence import Evidence, alike, common
+from xaieval.evidence import Evidence
 from xaieval.paired_tests import holm, sign_flip
+from xaieval.score_tables import alike, common
 from xaieval.statistics import independent
 
 SHUFFLED = "own shuffled map"
