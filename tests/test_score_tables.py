@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xaieval.score_tables import alike, common, order_of, scale_of
+from xaieval.score_tables import alike, common, often, order_of, scale_of
 
 
 def scores(**columns):
@@ -49,3 +49,10 @@ def test_order_of_means_on_common_samples():
 def test_means_equal_to_rounding_share_a_place(scale):
     table = scale * scores(a=[1.0, 3.0], b=[3.0, 1.0 + 1e-6], c=[2.1, 2.0], d=[2.0, 2.0 - 1e-6])
     assert order_of(table).to_dict() == {"a": 0, "b": 0, "c": 1, "d": 0}
+
+
+def test_often_is_half_of_the_samples():
+    table = scores(a=[1, np.nan, np.nan], b=[1, np.nan, 2], c=[np.inf, np.nan, np.nan], d=[1, 2, 3])
+    assert list(often(table).columns) == ["b", "d"]
+    assert list(often(table.iloc[:2]).columns) == ["a", "b", "d"]
+    assert often(table.iloc[:0]).shape == (0, 0)

@@ -1,7 +1,7 @@
 """Frames of trials with planted scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 from xaieval.evidence import Evidence, evidences
 from xaieval.rows import SCHEMA, complete_row
 
-Table = Mapping[str, Sequence[Any]]
+Table = Mapping[str, Any]
 SENTINELS = ("random", "random_coarse", "edge_detector", "centre_blob", "constant", "permuted")
 
 

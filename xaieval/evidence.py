@@ -11,10 +11,10 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 
 from xaieval.comparison import Scores, scores_by_metric
+from xaieval.score_tables import often
 from xaieval.variants import current_rows
 
 RUN = "run"
@@ -43,7 +43,7 @@ class Evidence:
         category: Such as `faithfulness`.
         lowest: Lower end of its range.
         highest: Upper end.
-        scores: Of the methods with a score on at least half of the samples.
+        scores: Of the methods with a score on at least half of the samples, as the leaderboard compares them.
         sources: The photos of each sample.
         sentinels: Scores of what knows nothing of the model.
         shuffled: Scores of the methods' own shuffled maps, by the method's name.
@@ -127,7 +127,7 @@ def _evidence(
         category=str(last["category"]),
         lowest=float(last["lowest"]),
         highest=float(last["highest"]),
-        scores=table.loc[:, [name not in knows_nothing and _often(table[name]) for name in table.columns]],
+        scores=often(table.loc[:, [name not in knows_nothing for name in table.columns]]),
         sources=dict(zip(table.index, scores.sources, strict=True)),
         sentinels=table.loc[:, [name in knows_nothing for name in table.columns]],
         shuffled=_only(of_trial["shuffled"]) if "shuffled" in of_trial else _wrapped(scores),
@@ -174,12 +174,6 @@ def _aligned(tables: Mapping[str, pd.DataFrame], kept: Mapping[str, pd.Series]) 
     """One table for each perturbation, empty where the metric has no scores of it."""
     for variant, series in kept.items():
         yield tables.get(variant, pd.DataFrame(index=series.index))
-
-
-def _often(scores: pd.Series) -> bool:
-    """Whether a method shares the comparison, as in `xaieval.comparison.column_of`."""
-    valid = int(np.isfinite(scores).sum())
-    return valid > 0 and 2 * valid >= len(scores)
 
 
 def _removal(parameters: str) -> str:

@@ -20,6 +20,13 @@ def common(tables: Iterable[pd.DataFrame]) -> list[str]:
     return sorted(set.intersection(*rows)) if rows else []
 
 
+def often(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns with a score on at least half of the samples: others would take a comparison away."""
+    valid = np.isfinite(table.to_numpy(dtype=np.float64)).sum(axis=0)
+    names = [name for name, count in zip(table.columns, valid.tolist(), strict=True) if 0 < count >= len(table) / 2]
+    return table[names]
+
+
 def scale_of(values: Values) -> Values:
     """The size of each sample's scores `(n,)` in a table `(n, K)`: the largest, but no less than in a usual sample.
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from xaieval.evidence import Evidence
 from xaieval.ranking import kendall_tau
-from xaieval.score_tables import ROUNDING, alike, common, order_of, scale_of
+from xaieval.score_tables import ROUNDING, alike, common, often, order_of, scale_of
 from xaieval.statistics import Values, photo_blocks
 
 
@@ -78,8 +78,8 @@ def signal_to_noise(evidence: Evidence) -> dict[str, SignalToNoise]:
         By kind of noise. What is below `ROUNDING` of the scores' scale counts as 0.
     """
     return {
-        "seeds": _repeated(evidence, evidence.seeds),
-        "draws": _repeated(evidence, evidence.draws),
+        "seeds": _of_repeats(evidence, evidence.seeds),
+        "draws": _of_repeats(evidence, evidence.draws),
         "subsets": _subsets(evidence),
     }
 
@@ -96,9 +96,9 @@ def retest(evidence: Evidence) -> Retest:
     return Retest(correlation, 1 - correlation, tau)
 
 
-def _repeated(evidence: Evidence, repeats: Sequence[pd.DataFrame]) -> SignalToNoise:
+def _of_repeats(evidence: Evidence, repeats: Sequence[pd.DataFrame]) -> SignalToNoise:
     """Noise of means that were made anew."""
-    names, methods = _often(repeats, evidence.scores), evidence.scores.shape[1]
+    names, methods = _repeated_methods(repeats, evidence.scores), evidence.scores.shape[1]
     samples = common([evidence.scores, *(repeat[names] for repeat in repeats)])
     if not names or methods < 2 or not samples:
         return _unmeasured()
@@ -137,15 +137,15 @@ def _unmeasured() -> SignalToNoise:
     return SignalToNoise(np.nan, np.nan, np.nan, 0)
 
 
-def _often(repeats: Sequence[pd.DataFrame], run: pd.DataFrame) -> list[str]:
-    """The methods of the run that every repeat scores on at least half of its samples."""
-    scored = [set(repeat.columns[2 * np.isfinite(repeat).sum() >= len(repeat)]) for repeat in repeats]
+def _repeated_methods(repeats: Sequence[pd.DataFrame], run: pd.DataFrame) -> list[str]:
+    """The methods of the run that every repeat often scores."""
+    scored = [set(often(repeat).columns) for repeat in repeats]
     return [str(name) for name in run.columns if scored and all(name in names for names in scored)]
 
 
 def _both(run: pd.DataFrame, draw: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """The same cells of the run and of a draw of it, if there are two methods to compare."""
-    names = _often([draw], run)
+    names = _repeated_methods([draw], run)
     samples = common([run[names], draw[names]])
     if len(names) > 1 and samples:
         yield run.loc[samples, names], draw.loc[samples, names]
