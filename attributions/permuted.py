@@ -41,6 +41,11 @@ class Permuted(Method):
         return self.method.units
 
     @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As the method."""
+        return self.method.needs
+
+    @property
     def refuses(self) -> str:  # type: ignore[override]
         """As for the method, whose missing maps stay missing."""
         return self.method.refuses

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -107,10 +108,15 @@ class Run:
         count = len(self.samples)
         return shard_of(min(count, self.settings.limit or count), self.settings.shard)
 
-    def store(self, rows: str) -> Store | None:
-        """The store with the rows of this place."""
-        settings = self.settings
-        return None if settings.store is None else Store(settings.store, settings.gigabytes, rows)
+    @cached_property
+    def results(self) -> Store:
+        """Where runs have their rows."""
+        return Store(str(self.settings.store), self.settings.gigabytes)
+
+    @cached_property
+    def further(self) -> Store:
+        """The same store with the rows of all other trials; one for all, so that it merges their parts."""
+        return Store(str(self.settings.store), self.settings.gigabytes, rows="reliability")
 
 
 class Trial(NamedTuple):
@@ -173,7 +179,7 @@ def _rows(
         trial.metrics,
         run.dataset,
         target="label" if other else run.settings.target,
-        store=run.store("parts" if trial.name == "run" else "reliability"),
+        store=run.results if trial.name == "run" else run.further,
         seed=run.settings.seed,
         progress=Progress(run.shown and bool(trial.words), label=f"{trial.words}:"),
     )
