@@ -39,11 +39,12 @@ def every_order(count):
 
 
 @pytest.mark.parametrize("direction", METRICS)
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("score", ["probability", "logit", "log_probability", "margin"])
-def test_of_all_orders_none_is_better_on_an_additive_model(direction, score):
+def test_of_all_orders_none_is_better_on_an_additive_model(direction, score, backward):
     """Two rows of three pixels, in as many steps: 720 orders."""
     weights, inputs = normal(3, 2, 3), random(1, 3, 2, 3)
-    method = GreedyInsertion(3, 6, score=score, direction=direction)
+    method = GreedyInsertion(3, 6, score=score, direction=direction, backward=backward)
     metric = METRICS[direction](3, 6, score)
     explicand = bind(linear(weights, -0.5), inputs)
     values = method(explicand)
@@ -108,8 +109,10 @@ def test_it_takes_the_small_gain_before_the_pair_that_is_worth_more():
     values = GreedyInsertion(3, 3, score="logit")(explicand)
     assert int(values.argmax()) == 2
     assert float(metric(explicand, values)) == pytest.approx((0.1 + 0.1 + 1.1 / 2) / 3)
-    better = torch.tensor([3.0, 2.0, 1.0]).view(1, 1, 1, 3)
-    assert float(metric(explicand, better)) == pytest.approx((0 + 1 + 1.1 / 2) / 3)
+    best = max(float(metric(explicand, order.view(1, 1, 1, 3))) for order in every_order(3))
+    assert best == pytest.approx((0 + 1 + 1.1 / 2) / 3)
+    backward = GreedyInsertion(3, 3, score="logit", backward=True)(explicand)
+    assert float(metric(explicand, backward)) == pytest.approx(best)
 
 
 def test_ties_of_a_product_are_broken_at_random_for_each_sample():
@@ -132,8 +135,8 @@ def test_ties_of_a_product_are_broken_at_random_for_each_sample():
 # -- plain loops --
 
 
-def by_loops(module, image, target, grid, steps, direction, replacement):
-    """The order and the sizes, with nothing but the module."""
+def by_loops(module, image, target, grid, steps, direction, replacement, backward):
+    """The order, with nothing but the module."""
     height, width = image.shape[1:]
     rows, columns = min(grid, height), min(grid, width)
     count = rows * columns
@@ -152,26 +155,28 @@ def by_loops(module, image, target, grid, steps, direction, replacement):
         left, scores = [patch for patch in range(count) if patch not in order], {}
         for patch in left:
             taken = {*order, patch}
-            scores[patch] = probability(taken if direction == "insertion" else set(range(count)) - taken)
+            restored = (direction == "insertion") != backward
+            scores[patch] = probability(taken if restored else set(range(count)) - taken)
         ranked = sorted(left, key=lambda patch: scores[patch], reverse=direction == "insertion")
-        order += ranked[: round(step * count / steps) - len(order)]
-    return order
+        size = count - round((steps - step) * count / steps) if backward else round(step * count / steps)
+        order += ranked[: size - len(order)]
+    return order[::-1] if backward else order
 
 
 @pytest.mark.parametrize("direction", METRICS)
 @pytest.mark.parametrize(("grid", "steps"), [(3, 4), (4, 16), (2, 1)])
-@pytest.mark.parametrize("removal", ["zero", "mean"])
-def test_agrees_with_plain_loops(direction, grid, steps, removal):
+@pytest.mark.parametrize(("removal", "backward"), [("zero", False), ("mean", False), ("zero", True)])
+def test_agrees_with_plain_loops(direction, grid, steps, removal, backward):
     """Sides of 9 and 11 pixels, which no grid here divides; 4, a half of 9 rounded, 7 and 9 of 9 patches."""
     inputs, targets = random(2, 3, 9, 11), [2, 0]
     explicand = bind(network(), inputs, targets)
-    method = GreedyInsertion(grid, steps, removal, direction=direction)
+    method = GreedyInsertion(grid, steps, removal, direction=direction, backward=backward)
     values = method(explicand)
     order, number = order_of(explicand, values, method)
     for sample, target in enumerate(targets):
         image = inputs[sample]
         other = torch.zeros_like(image) if removal == "zero" else image.mean((1, 2), keepdim=True).expand_as(image)
-        expected = by_loops(network(), image, target, grid, steps, direction, other)
+        expected = by_loops(network(), image, target, grid, steps, direction, other, backward)
         assert order[sample].tolist() == expected
     assert number[0].tolist() == [round(step * grid**2 / steps) for step in range(steps + 1)]
     sums = explicand.patches(grid).sum(explicand.features(values))
@@ -181,11 +186,12 @@ def test_agrees_with_plain_loops(direction, grid, steps, removal):
 # -- against other methods --
 
 
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("direction", METRICS)
-def test_it_beats_other_methods_on_a_small_network(direction):
+def test_it_beats_other_methods_on_a_small_network(direction, backward):
     """Each on every sample; and the best of 200 random orders."""
     explicand = explained(network(), random(3, 3, 28, 28))
-    metric, method = METRICS[direction](7), GreedyInsertion(7, direction=direction)
+    metric, method = METRICS[direction](7), GreedyInsertion(7, direction=direction, backward=backward)
     sign = 1 if direction == "insertion" else -1
     found = sign * metric(explicand, method(explicand))
     orders = torch.stack([metric(explicand, Random(seed=seed)(explicand)) for seed in range(200)])
@@ -214,9 +220,9 @@ def test_costs_the_patches_left_in_each_step(grid, steps, known):
     assert expected_cost(grid**2, steps) == known
     if grid**2 % min(steps, grid**2) == 0:
         assert known == grid**2 * (min(steps, grid**2) + 1) / 2
-    for options in ({}, {"present": present}):
+    for options, backward in (({}, False), ({"present": present}, False), ({"present": present}, True)):
         explicand = explained(network(), random(2, 3, 28, 28), (0, 1), 64, **options)
-        GreedyInsertion(grid, steps)(explicand)
+        GreedyInsertion(grid, steps, backward=backward)(explicand)
         assert explicand.cost[:2] == (known, 0)
 
 
@@ -228,14 +234,15 @@ def test_batch_size_changes_nothing(size, removal):
     assert_close(method(explained(network(), inputs, batch_size=size)), method(explained(network(), inputs)))
 
 
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("direction", METRICS)
-def test_absent_patches_come_last_and_the_others_in_order(direction):
+def test_absent_patches_come_last_and_the_others_in_order(direction, backward):
     """A sample with three of nine patches takes them in three steps, beside one that has all of them."""
     weights, inputs = normal(3, 9, 12), random(2, 3, 9, 12)
     present = torch.ones(2, 9, 12, dtype=torch.bool)
     present[0, :, 3:] = False  # of the patches four columns wide the first ones are left, one column less
     explicand = bind(linear(weights), inputs, present=present)
-    method = GreedyInsertion(3, 3, score="logit", direction=direction)
+    method = GreedyInsertion(3, 3, score="logit", direction=direction, backward=backward)
     values = method(explicand)
     assert not values[~present[:, None]].any()
     patches = explicand.patches(3)
