@@ -156,8 +156,10 @@ def test_a_run_prints_and_writes_its_table(project, xaieval):
     assert "toy:Net on pictures: 8 samples x 2 methods x 2 metrics\n" in err
     (folder,) = run_dirs(project)
     assert f"In {folder.relative_to(project)}: rows.parquet" in out
-    for name in ("leaderboard.md", "leaderboard.csv", "differences.md", "differences.csv"):
+    for name in ("leaderboard.md", "leaderboard.csv", "differences.md", "differences.csv", "profiles.csv"):
+        assert name in out
         assert "insertion" in (folder / name).read_text()
+    assert not list(folder.glob("pairs.*"))  # there is one method and a sentinel
     rows = read_rows([folder / "rows.parquet"])
     assert len(rows) == 8 * 2 * 2
     assert set(rows.loc[rows["reason"] == "no mask", "sample"]) == {"p0.png", "p2.png", "p4.png", "p6.png"}
@@ -304,6 +306,25 @@ def test_leaderboard_of_a_store_and_of_a_run(project, xaieval):
     assert again == out[: len(again)]
 
 
+def test_pairs_and_ranks(project, xaieval):
+    status, out, _ = xaieval(*ARGUMENTS, "method=[gradient,integrated_gradients,random]")
+    assert status == 0
+    (run,) = run_dirs(project)
+    for name in ("pairs.md", "pairs.csv", "ranks.md", "ranks.csv"):
+        assert name in out
+        assert "insertion" in (run / name).read_text()
+    status, out, _ = xaieval("leaderboard", str(run), "--pairs", "--ranks")
+    assert status == 0
+    assert re.search(r"^(gradient - integrated_gradients|integrated_gradients - gradient) ", out, re.M)
+    assert re.search(r"^gradient +[12]\.\d\d: [12]", out, re.M)
+    _, out, _ = xaieval("leaderboard", str(run), "--differences")
+    assert "every pair" not in out
+    xaieval(*ARGUMENTS, "store.path=kept")
+    status, out, _ = xaieval("leaderboard", "store.path=kept", "--pairs")
+    assert status == 0
+    assert out.endswith("--pairs: there is nothing to compare\n")
+
+
 def test_check(xaieval):
     status, out, _ = xaieval("check", "toy:Mine")
     assert status == 0
@@ -376,7 +397,7 @@ def test_help(xaieval):
         ("leaderbord", "there is no verb 'leaderbord'; did you mean leaderboard?"),
         ("leaderboard store.path=nowhere", "there is no store at nowhere"),
         ("leaderboard nowhere", "there are no rows at nowhere"),
-        ("leaderboard --diff", "knows the flag --differences"),
+        ("leaderboard --diff", "knows the flags --differences, --pairs, --ranks, got --diff"),
         ("list methods", "there is no group 'methods'; did you mean method?"),
         ("check", "check what?"),
         ("check toy", "check takes MODULE:NAME"),

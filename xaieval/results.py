@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 from xaieval import leaderboard
 from xaieval.differences import differences
 from xaieval.leaderboard import Leaderboard, Shown
+from xaieval.pairs import pairs
+from xaieval.profiles import profiles
+from xaieval.ranks import ranks
 from xaieval.rows import SCHEMA, one_per_key, to_frame
 
 ROWS = "rows.parquet"
@@ -38,15 +41,21 @@ def read_rows(files: list[Path]) -> pd.DataFrame:
 
 
 def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
-    """Leaderboards and the differences to sentinels, as Markdown and CSV."""
+    """Leaderboards, differences to sentinels, pairs and ranks as Markdown and CSV; performance profiles as CSV."""
     written = []
-    kinds: dict[str, Sequence[Shown]] = {"leaderboard": boards, "differences": differences(boards)}
+    kinds: dict[str, Sequence[Shown]] = {
+        "leaderboard": boards,
+        "differences": differences(boards),
+        "pairs": pairs(boards),
+        "ranks": ranks(boards),
+    }
     for name, tables in kinds.items():
         if tables:
             (folder / f"{name}.md").write_text("\n".join(table.markdown() for table in tables))
             (folder / f"{name}.csv").write_text(leaderboard.csv(tables))
             written += [folder / f"{name}.md", folder / f"{name}.csv"]
-    return written
+    profiles(boards).to_csv(folder / "profiles.csv", index=False)
+    return [*written, folder / "profiles.csv"]
 
 
 def report(rows: pd.DataFrame, folder: Path) -> None:

@@ -25,8 +25,10 @@ from xaieval.config import GROUPS, ConfigError, components, default, load, locat
 from xaieval.differences import differences
 from xaieval.explicand import Explicand
 from xaieval.models.loading import suggest
+from xaieval.pairs import pairs
 from xaieval.plan import Keys, Part, Subject, shard_of
 from xaieval.progress import Progress
+from xaieval.ranks import ranks
 from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
@@ -277,20 +279,26 @@ def _only(group: str, values: dict[str, Any]) -> Any:
 
 
 def leaderboard(arguments: Sequence[str]) -> None:
-    """`leaderboard [RUN | store.path=DIR] [--differences]`: the table of a run's folder, or of all that a store holds.
+    """`leaderboard [RUN | store.path=DIR] [FLAG ...]`: the table of a run's folder, or of all that a store holds.
+
+    More tables below it: `--differences` to the sentinels, `--pairs` for every pair of methods whether they differ by
+    more than chance, `--ranks` for each method's rank and how firm it is.
 
     Raises:
         ConfigError: An unknown flag, or nothing at this place.
     """
     flags = [argument for argument in arguments if argument.startswith("--")]
-    if set(flags) - {"--differences"}:
-        raise ConfigError(f"leaderboard knows the flag --differences, got {' '.join(flags)}")
+    if set(flags) - set(TABLES):
+        raise ConfigError(f"leaderboard knows the flags {', '.join(TABLES)}, got {' '.join(flags)}")
     runs = [Path(argument) for argument in arguments if argument not in flags and "=" not in argument]
     rows = _rows_of_runs(runs) if runs else _rows_of_store([word for word in arguments if "=" in word])
     found = boards.leaderboards(rows)
     boards.show(found)
-    if flags:
-        boards.show(differences(found))
+    for flag, tables in TABLES.items():
+        if flag in flags:
+            shown = tables(found)
+            boards.show(shown)
+            _print("" if shown else f"{flag}: there is nothing to compare")
 
 
 def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:
@@ -360,6 +368,12 @@ def _print(line: str) -> None:
     if line:
         sys.stdout.write(f"{line.rstrip()}\n")
 
+
+TABLES: dict[str, Callable[[Sequence[boards.Leaderboard]], Sequence[boards.Shown]]] = {
+    "--differences": differences,
+    "--pairs": pairs,
+    "--ranks": ranks,
+}
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": list_parts,
