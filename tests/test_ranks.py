@@ -171,3 +171,21 @@ def test_photos_are_drawn_together():
     values = np.array([scores[name] for name in order.names]).T
     assert order.stability.top == rank_stability(values, True, photos, by="borda").top
     assert order.photos == 4
+
+
+def test_overlapping_mosaics_and_two_photos():
+    ring = [(f"photo {number}", f"photo {(number + 1) % 24}") for number in range(24)]
+    scores = {"a": noise(0, 24), "b": noise(1, 24)}
+    rows = [
+        row | {"sources": own}
+        for name, values in scores.items()
+        for row, own in zip(cells(name, "insertion", values), ring, strict=True)
+    ]
+    order = table(rows).orders["insertion"]
+    assert (order.n, order.photos) == (24, 24)
+    assert sum(order.stability.first) == pytest.approx(1)
+    two = table(rows_of("insertion", a=[0.75, 0.25], b=[0.25, 0.75]))
+    # both once: a tie; one of them twice: the order of that photo
+    assert two.orders["insertion"].stability.low.tolist() == [1, 1]
+    assert two.orders["insertion"].stability.high.tolist() == [2, 2]
+    assert two.orders["insertion"].stability.first == pytest.approx([0.5, 0.5], abs=0.02)

@@ -54,8 +54,11 @@ def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
             (folder / f"{name}.md").write_text("\n".join(table.markdown() for table in tables))
             (folder / f"{name}.csv").write_text(leaderboard.csv(tables))
             written += [folder / f"{name}.md", folder / f"{name}.csv"]
-    profiles(boards).to_csv(folder / "profiles.csv", index=False)
-    return [*written, folder / "profiles.csv"]
+    shares = profiles(boards)
+    if not shares.empty:
+        shares.to_csv(folder / "profiles.csv", index=False)
+        written.append(folder / "profiles.csv")
+    return written
 
 
 def report(rows: pd.DataFrame, folder: Path) -> None:
