@@ -179,3 +179,21 @@ def test_samples_that_share_photos_are_flipped_together():
     assert separations(evidence(scores, sources=chain))["random"].undecided == ("a",)
     pairs = [(f"p{number // 2}",) for number in range(12)]
     assert separations(evidence(scores, sources=pairs))["random"].p["a"] == pytest.approx(2 / 2**6)
+
+
+# A control that is better than every method
+
+
+def test_a_control_beats_all_methods_where_each_is_worse_without_correction():
+    # 8 photos: the least p is 2 / 2^8 for each of ten methods, .078 with Holm's correction, .0078 without
+    methods = {f"m{number}": normal(number, 8) for number in range(10)}
+    found = separations(evidence({**methods, "random": np.full(8, 5.0), "centre_blob": np.full(8, 0.0)}))
+    assert (found["random"].beaten, found["random"].worse) == (True, ())
+    assert not found["centre_blob"].beaten
+    some = separations(evidence({**methods, "m3": np.full(8, 6.0), "random": np.full(8, 5.0)}))
+    assert not some["random"].beaten
+
+
+def test_a_control_that_all_methods_equal_beats_them():
+    found = separations(evidence({"a": [0.1, 0.2, 0.3], "b": [0.1, 0.2, 0.3], "random": [0.1, 0.2, 0.3]}))
+    assert found["random"].beaten

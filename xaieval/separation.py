@@ -36,6 +36,8 @@ class Separation:
         undecided: Neither, or too few photos to say.
         same: Methods whose scores are the control's on every common sample, to rounding: the metric cannot tell them.
         photos: Number of independent photos behind the comparison, of the method that has fewest.
+        beaten: Whether the control is better than every method, or the same: each at `LEVEL` without a correction, as
+            all of it has to hold (an intersection-union test; Berger 1982, 10.1080/00401706.1982.10487790, unverified).
     """
 
     difference: dict[str, float]
@@ -45,6 +47,7 @@ class Separation:
     undecided: tuple[str, ...]
     same: tuple[str, ...]
     photos: int
+    beaten: bool
 
 
 def separations(evidence: Evidence) -> dict[str, Separation]:
@@ -94,8 +97,8 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
     same = [name for name, pair in pairs.items() if alike(pair)]
     table = pd.DataFrame(gains)
     table[same] = table[same] * 0.0  # rounding decides nothing
-    p = pd.Series(holm(sign_flip(table.to_numpy(), evidence.photos(table.index))), index=table.columns)
-    mean = table.mean()
+    chance = sign_flip(table.to_numpy(), evidence.photos(table.index))
+    p, mean = pd.Series(holm(chance), index=table.columns), table.mean()
     decided = (p < LEVEL) & (mean != 0)
     return Separation(
         difference=dict(mean),
@@ -105,6 +108,7 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
         undecided=_names(mean[~decided & ~mean.index.isin(same)]),
         same=tuple(same),
         photos=min(independent(evidence.photos(pair.index)) for pair in pairs.values()),
+        beaten=bool((((chance < LEVEL) & (mean < 0)) | mean.index.isin(same)).all()),
     )
 
 

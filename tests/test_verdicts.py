@@ -1,0 +1,196 @@
+"""The first rule that holds decides; a metric is believed where none does. Tables are made to break one rule each."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from trial_frames import evidence, rows
+
+from xaieval.reliability import reliabilities
+from xaieval.verdicts import Findings, findings, verdict
+
+METHODS, SENTINELS = ("a", "b", "c", "d"), ("random", "random_coarse", "edge_detector", "centre_blob")
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def tables(samples=24, *, spread=0.5, gain=1.0, noise=0.2):
+    """Methods `spread` apart, the worst of them `gain` above all that knows nothing; and their shuffled maps."""
+    draws = iter(noise * normal(0, 12, samples))
+    methods = {name: gain + spread * place + next(draws) for place, name in enumerate(METHODS)}
+    sentinels = {name: next(draws) for name in SENTINELS}
+    return {**methods, **sentinels}, {name: next(draws) for name in METHODS}
+
+
+def judged(scores, shuffled=None, **options):
+    return verdict(Findings(evidence(scores, shuffled=shuffled, **options)))
+
+
+def doubted(found, cause):
+    return (found.belief, found.cause) == ("doubt", cause)
+
+
+def test_a_metric_without_flaw_is_believed_and_says_why():
+    found = judged(*tables())
+    assert (found.belief, found.cause) == ("believe", "")
+    assert found.sentence.startswith(
+        "of 4 methods 4 beat their own shuffled map, 4 beat random, 4 beat random_coarse, 4 beat edge_detector and "
+        "4 beat centre_blob; they differ "
+    )
+
+
+def test_lower_can_be_better():
+    scores, shuffled = ({name: -values for name, values in table.items()} for table in tables())
+    assert judged(scores, shuffled, higher=False).belief == "believe"
+    assert doubted(judged(scores, shuffled, higher=True), "inverted")
+
+
+def test_one_score_for_all_maps():
+    scores, shuffled = tables(3)
+    photo = normal(1, 3)
+    same = dict.fromkeys(scores, photo), dict.fromkeys(shuffled, photo)
+    assert doubted(judged(*same), "ignores the explanation")
+
+
+def test_scores_that_a_shuffled_map_has_too():
+    scores, _ = tables(3)
+    assert doubted(judged(scores, {name: scores[name] for name in METHODS}), "sees values alone")
+
+
+def test_shuffled_maps_of_a_run_are_found_among_its_sentinels():
+    scores, _ = tables(3)
+    scores |= {"permuted": scores["b"]}
+    kinds: dict[str, object] = {name: {"_target_": f"my.{name}"} for name in METHODS}
+    kinds |= {"permuted": {"_target_": "xaieval.attributions.permuted.Permuted", "method": {"_target_": "my.b"}}}
+    assert doubted(judged(scores, methods=kinds), "sees values alone")
+
+
+@pytest.mark.parametrize("samples", [8, 24])
+def test_a_sentinel_that_beats_every_method(samples):
+    scores, shuffled = tables(samples)
+    scores["centre_blob"] = scores["centre_blob"] + 5
+    found = judged(scores, shuffled)
+    assert doubted(found, "fooled")
+    assert found.sentence == "centre_blob scores better than all 4 methods"
+    scores["edge_detector"] = scores["edge_detector"] + 5
+    assert judged(scores, shuffled).sentence == "edge_detector and centre_blob score better than all 4 methods"
+
+
+def test_with_few_photos_a_sentinel_needs_every_method():
+    scores, shuffled = tables(8)
+    scores["centre_blob"] = scores["centre_blob"] + 2.25  # between c and d
+    assert judged(scores, shuffled).cause == "too few photos"
+
+
+def test_few_photos_and_few_methods_are_not_known():
+    found = judged(*tables(19))
+    assert (found.belief, found.cause) == ("unknown", "too few photos")
+    assert found.sentence == "19 photos are too few, 20 are needed"
+    scores, shuffled = tables()
+    found = judged({name: scores[name] for name in ("a", "b", *SENTINELS)}, shuffled)
+    assert (found.belief, found.sentence) == ("unknown", "2 methods with a score: too few for an order")
+
+
+def test_mosaics_count_by_their_photos():
+    scores, shuffled = tables()
+    sources = [(f"photo {number % 6}",) for number in range(24)]
+    assert judged(scores, shuffled, sources=sources).sentence == "6 photos are too few, 20 are needed"
+
+
+def test_methods_that_differ_by_chance_alone():
+    found = judged(*tables(spread=0.0))
+    assert doubted(found, "noise")
+    assert "as much as the choice of photos makes them" in found.sentence
+
+
+def test_a_metric_whose_draws_move_it_as_much_as_methods_do():
+    scores, shuffled = tables(spread=0.5)
+    means = {name: scores[name] + 0.7 * number for number, name in enumerate("dcba")}
+    found = judged(scores, shuffled, draws=[means])
+    assert doubted(found, "noise")
+    assert "as much as the metric's draws make them" in found.sentence
+
+
+def test_a_metric_that_does_not_repeat_its_scores():
+    scores, shuffled = tables(samples=400, spread=0.2, noise=1.0)
+    again = {name: values.mean() + normal(number + 9, 400) for number, (name, values) in enumerate(scores.items())}
+    found = judged(scores, shuffled, draws=[{name: again[name] for name in METHODS}])
+    assert doubted(found, "noise")
+    assert found.sentence.startswith("another draw of the metric repeats its scores with a correlation of ")
+
+
+def test_no_method_beats_a_control():
+    scores, shuffled = tables()
+    scores["edge_detector"] = scores["edge_detector"] + 2.5  # as the best method
+    found = judged(scores, shuffled)
+    assert doubted(found, "fooled")
+    assert found.sentence == "no method scores reliably better than edge_detector"
+
+
+def test_an_oracle_that_random_reaches():
+    scores, shuffled = tables()
+    found = judged(scores, shuffled, oracles={"greedy_insertion": scores["random"] + 0.1 * normal(3, 24)})
+    assert doubted(found, "no room")
+    assert judged(scores, shuffled, oracles={"greedy_insertion": scores["d"] + 1}).belief == "believe"
+
+
+def test_another_removal_that_turns_the_order_round():
+    scores, shuffled = tables()
+    methods = [scores[name] for name in METHODS]
+    found = judged(scores, shuffled, removals={"blur": dict(zip(METHODS, reversed(methods), strict=True))})
+    assert doubted(found, "depends on the removal")
+    assert found.sentence == "with the removal blur 100% of the 6 pairs of methods that both decide turn round"
+    assert judged(scores, shuffled, removals={"blur": dict(zip(METHODS, methods, strict=True))}).belief == "believe"
+
+
+def test_what_was_not_tested_is_said():
+    scores, shuffled = tables()
+    assert judged(scores).sentence == "not tested against its methods' own shuffled maps: `xaieval reliability` does it"
+    del scores["random_coarse"]
+    assert judged(scores, shuffled).sentence == "not tested against random_coarse: `xaieval reliability` does it"
+    one = judged(scores, {"a": shuffled["a"]})
+    assert one.sentence.startswith("not tested against its methods' own shuffled maps and random_coarse")
+
+
+def test_one_shuffled_map_that_is_worse_inverts_nothing():
+    scores, _ = tables()
+    assert judged(scores, {"a": scores["a"] + 1}).cause == "not tested"
+    assert judged(scores, {name: scores[name] + 1 for name in METHODS}).cause == "inverted"
+
+
+def test_other_seeds_are_a_caveat():
+    scores, shuffled = tables()
+    seeds = [{name: scores[name] + (-1) ** number for number, name in enumerate(METHODS)}]
+    found = judged(scores, shuffled, seeds=seeds)
+    assert found.belief == "believe"
+    assert "; but only " in found.sentence
+    assert found.sentence.endswith(" times as much as the methods' own seeds do")
+
+
+def test_a_table_for_each_dataset_and_model():
+    scores, _ = tables()
+    frame = pd.concat([rows(scores, model=model, metric=metric) for model in ("one", "two") for metric in ("m", "n")])
+    found = reliabilities(frame)
+    assert [[verdict.metric for verdict in table.verdicts] for table in found] == [["m", "n"], ["m", "n"]]
+    assert [table.title for table in found] == [
+        f"photos, {model}: which metrics deserve belief (24 photos)" for model in ("one", "two")
+    ]
+    assert len(findings(frame)) == 4
+
+
+def test_text_markdown_and_csv_tell_the_same():
+    scores, shuffled = tables()
+    frame = pd.concat([rows(scores, metric="good"), rows(shuffled, "shuffled", metric="good")])
+    (table,) = reliabilities(pd.concat([frame, rows(dict.fromkeys(scores, scores["a"]), metric="idle")]))
+    assert [line[:8] for line in table.sentences()] == ["✓ good: ", "✗ idle: "]
+    for text in (table.text(), table.markdown()):
+        assert all(sentence in text for sentence in table.sentences())
+        assert "4 of 4" in text
+    assert "- ✗ idle: do not rank by it, ignores the explanation: every map gets the same score." in table.markdown()
+    frame = table.frame().set_index("metric")
+    assert frame["belief"].to_dict() == {"good": "believe", "idle": "doubt"}
+    assert frame.loc["good", "own_shuffled_map.better"] == 4
+    assert frame.loc["idle", "random.same"] == 4
+    (good, _) = table.found
+    assert frame.loc["good", "subsets.ratio"] == good.ratios["subsets"].ratio

@@ -1,0 +1,271 @@
+"""Whether the order into which a metric puts methods deserves belief, and why, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan, nan
+
+import numpy as np
+import pandas as pd
+
+from xaieval.agreement import Match, removals
+from xaieval.comparison import ENOUGH
+from xaieval.evidence import Evidence, evidences
+from xaieval.metaquantus import BothSpaces, consistency
+from xaieval.ranking import Stability, rank_stability
+from xaieval.reading import Reading, reading
+from xaieval.score_tables import common
+from xaieval.separation import CONTROLS, SHUFFLED, Separation, blind, separations, values_only
+from xaieval.signal_to_noise import Retest, SignalToNoise, retest, signal_to_noise
+from xaieval.statistics import independent
+
+BELIEVE, DOUBT, UNKNOWN = "believe", "doubt", "unknown"
+
+FEWEST_METHODS = 3
+"""Methods below which there is no order to speak of."""
+
+LEAST_RATIO = 2.0
+"""Spread between methods over noise below which a quarter of their variance or more is chance."""
+
+LEAST_RETEST = 0.5
+"""Correlation of two draws of a metric below which more than half of what a score shows is the draw."""
+
+MOST_FLIPS = 0.1
+"""Part of the pairs of methods that two removals decide, above which they may not decide oppositely."""
+
+DO_NOTHING = 0.5
+"""The meta-consistency of a metric that does nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be thought of a metric's order of methods on one dataset and model.
+
+    Attributes:
+        metric: Name in the leaderboard.
+        belief: `believe`, `doubt` or `unknown`.
+        cause: What speaks against it, in a word or two; empty where it is believed.
+        sentence: Why.
+    """
+
+    metric: str
+    belief: str
+    cause: str
+    sentence: str
+
+
+class Findings:
+    """All that is measured of one metric; each measure is made when it is first asked for."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+
+    @cached_property
+    def methods(self) -> int:
+        """Number of methods compared."""
+        return self.evidence.scores.shape[1]
+
+    @cached_property
+    def photos(self) -> int:
+        """Number of independent photos on which all methods are compared."""
+        return independent(self.evidence.photos(common([self.evidence.scores])))
+
+    @cached_property
+    def separations(self) -> dict[str, Separation]:
+        """Against what knows nothing, by control."""
+        return separations(self.evidence)
+
+    @cached_property
+    def ratios(self) -> dict[str, SignalToNoise]:
+        """Signal against noise, by kind."""
+        return signal_to_noise(self.evidence)
+
+    @cached_property
+    def retest(self) -> Retest:
+        """The metric twice on the same maps."""
+        return retest(self.evidence)
+
+    @cached_property
+    def stability(self) -> Stability | None:
+        """The order on resampled photos; None for fewer than two methods."""
+        scores = self.evidence.scores
+        if self.methods < 2:
+            return None
+        return rank_stability(
+            scores.to_numpy(), self.evidence.higher_is_better, self.evidence.photos(scores.index), resamples=2000
+        )
+
+    @cached_property
+    def removals(self) -> dict[str, Match]:
+        """Agreement with the order under other removals."""
+        return removals(self.evidence)
+
+    @cached_property
+    def oracle(self) -> Reading | None:
+        """Where scores lie between random and the oracle."""
+        return reading(self.evidence)
+
+    @cached_property
+    def consistency(self) -> BothSpaces:
+        """MetaQuantus."""
+        return consistency(self.evidence)
+
+    def shuffled_enough(self) -> bool:
+        """Whether the shuffled maps of half of the methods, and of three, are scored."""
+        found = self.separations.get(SHUFFLED)
+        return found is not None and len(found.p) >= max(FEWEST_METHODS, self.methods / 2)
+
+
+def findings(trials: pd.DataFrame) -> list[Findings]:
+    """What can be measured of each metric, from trials or from the rows of a run alone."""
+    return [Findings(evidence) for evidence in evidences(trials)]
+
+
+def verdict(found: Findings) -> Verdict:
+    """The first of `RULES` that has something to say, else that the order is to be believed."""
+    for belief, cause, rule in RULES:
+        if why := rule(found):
+            return Verdict(found.evidence.metric, belief, cause, why)
+    return Verdict(found.evidence.metric, BELIEVE, "", _believed(found))
+
+
+# -- rules: a sentence where one holds, else nothing --
+
+
+def _ignores(found: Findings) -> str:
+    return "every map gets the same score" if blind(found.evidence) else ""
+
+
+def _values_alone(found: Findings) -> str:
+    if not values_only(found.evidence):
+        return ""
+    return "a method's own shuffled map gets the same score, so it says nothing about where a map points"
+
+
+def _inverted(found: Findings) -> str:
+    separation = found.separations.get(SHUFFLED)
+    if separation is None or not found.shuffled_enough() or len(separation.worse) <= len(separation.better):
+        return ""
+    return (
+        f"{len(separation.worse)} of {len(separation.p)} methods score worse than their own shuffled map, "
+        f"{len(separation.better)} better"
+    )
+
+
+def _beaten(found: Findings) -> str:
+    """By a map that knows nothing and is better than every method."""
+    best = [control for control in CONTROLS[1:] if control in found.separations and found.separations[control].beaten]
+    if not best or found.methods < FEWEST_METHODS:
+        return ""
+    return f"{_listed(best)} {'scores' if len(best) == 1 else 'score'} better than all {found.methods} methods"
+
+
+def _few_photos(found: Findings) -> str:
+    return "" if found.photos >= ENOUGH else f"{found.photos} photos are too few, {ENOUGH} are needed"
+
+
+def _few_methods(found: Findings) -> str:
+    if found.methods >= FEWEST_METHODS:
+        return ""
+    return f"{found.methods or 'no'} method{'' if found.methods == 1 else 's'} with a score: too few for an order"
+
+
+def _noise(found: Findings) -> str:
+    ratio, draws, again = found.ratios["subsets"].ratio, found.ratios["draws"].ratio, found.retest.correlation
+    if ratio < LEAST_RATIO:
+        return f"methods differ only {_times(ratio)} as much as the choice of photos makes them"
+    if draws < LEAST_RATIO:
+        return f"methods differ only {_times(draws)} as much as the metric's draws make them"
+    if again < LEAST_RETEST:
+        return f"another draw of the metric repeats its scores with a correlation of {_two(again)} only"
+    return ""
+
+
+def _fooled(found: Findings) -> str:
+    """By a map that knows nothing, as no method is better."""
+    tested = [name for name in found.separations if name != SHUFFLED or found.shuffled_enough()]
+    equal = [name for name in tested if not found.separations[name].better]
+    names = ["its own shuffled map" if name == SHUFFLED else name for name in equal]
+    return f"no method scores reliably better than {_listed(names, 'or')}" if names else ""
+
+
+def _no_room(found: Findings) -> str:
+    if found.oracle is None or found.oracle.oracle_beats_random:
+        return ""
+    return f"{found.oracle.oracle}, made to score well, is not reliably better than random, so there is nothing to win"
+
+
+def _depends_on_removal(found: Findings) -> str:
+    others = {name: match for name, match in found.removals.items() if match.decided > MOST_FLIPS}
+    if not others:
+        return ""
+    name, match = max(others.items(), key=lambda item: item[1].decided)
+    return (
+        f"with the removal {name} {match.decided:.0%} of the {match.pairs} pairs of methods that both decide turn round"
+    )
+
+
+def _untested(found: Findings) -> str:
+    lacking = [name for name in CONTROLS[2:] if name not in found.separations]
+    if not found.shuffled_enough():
+        lacking.insert(0, "its methods' own shuffled maps")
+    return f"not tested against {_listed(lacking)}: `xaieval reliability` does it" if lacking else ""
+
+
+Rule = Callable[[Findings], str]
+
+RULES: Sequence[tuple[str, str, Rule]] = (
+    (DOUBT, "ignores the explanation", _ignores),
+    (DOUBT, "sees values alone", _values_alone),
+    (DOUBT, "inverted", _inverted),
+    (DOUBT, "fooled", _beaten),
+    (UNKNOWN, "too few photos", _few_photos),
+    (UNKNOWN, "too few methods", _few_methods),
+    (DOUBT, "noise", _noise),
+    (DOUBT, "fooled", _fooled),
+    (DOUBT, "no room", _no_room),
+    (DOUBT, "depends on the removal", _depends_on_removal),
+    (UNKNOWN, "not tested", _untested),
+)
+"""What to think, in a word why, and the rule; the first that holds decides. What is shown by exact equality or by a
+significant difference needs no number of photos; what concludes from the lack of one comes after it."""
+
+
+# -- sentences --
+
+
+def _believed(found: Findings) -> str:
+    beaten = [
+        f"{len(separation.better)} beat {'their own shuffled map' if name == SHUFFLED else name}"
+        for name, separation in found.separations.items()
+    ]
+    return "; ".join(
+        [
+            f"of {found.methods} methods {_listed(beaten)}",
+            f"they differ {_times(found.ratios['subsets'].ratio)} as much as the choice of photos makes them",
+            *_caveats(found),
+        ]
+    )
+
+
+def _caveats(found: Findings) -> Iterator[str]:
+    """What does not decide, and should be known."""
+    if found.ratios["seeds"].ratio < LEAST_RATIO:
+        yield f"but only {_times(found.ratios['seeds'].ratio)} as much as the methods' own seeds do"
+    score = found.consistency.score
+    if not isnan(score) and score <= DO_NOTHING:
+        yield f"but it reacts to perturbed models and inputs no better than one that does nothing (MC {_two(score)})"
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def _times(ratio: float) -> str:
+    return "infinitely" if np.isinf(ratio) else f"{ratio:.1f} times"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".replace("0.", ".", 1) if value == value else str(nan)
