@@ -51,7 +51,7 @@ TRIALS = "trials.parquet"
 COLUMNS = ("trial", "variant")
 """What the table has beside the columns of `xaieval.rows.SCHEMA`."""
 
-ORACLES = ("greedy_insertion", "greedy_deletion", "infidelity_optimal", "ground_truth")
+ORACLES = ("greedy_insertion", "greedy_elimination", "greedy_deletion", "infidelity_optimal", "ground_truth")
 """Methods made to score well on a metric, by the names of their YAMLs."""
 
 KEPT = "prediction_kept"
@@ -71,6 +71,7 @@ class Run:
         samples: The samples of the dataset.
         dataset: Its name.
         settings: What `conf/config.yaml` says.
+        removal: What stands where something is removed, for oracles: a name, or what describes a `Removal`.
         shown: Show what is going on.
 
     Raises:
@@ -83,6 +84,7 @@ class Run:
     samples: Sequence[Sample]
     dataset: str
     settings: Settings
+    removal: str | Mapping[str, Any] = "zero"
     shown: bool = True
 
     def __post_init__(self) -> None:
@@ -160,8 +162,13 @@ def _trials(run: Run) -> Iterator[Trial]:
         )
     for removal in dict.fromkeys(settings.removals):
         yield Trial("removal", removal, f"removal by {removal}", methods, _others(metrics, _removing(removal)))
-    oracles = {name: run.methods.get(name) or default("method", name) for name in ORACLES}
-    yield Trial("oracle", "", "oracles", oracles, metrics)
+    yield Trial("oracle", "", "oracles", {name: _oracle(run, name) for name in ORACLES}, metrics)
+
+
+def _oracle(run: Run, name: str) -> Method:
+    """The run's own, else as its YAML has it."""
+    made: Method = run.methods.get(name) or default("method", name, removal=run.removal, seed=run.settings.seed)
+    return made
 
 
 def _rows(
