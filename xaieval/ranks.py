@@ -121,7 +121,8 @@ class Ranks:
         for name, mean in self.joint.means.items():
             spread = self.joint.deviations[name] if with_sd else math.nan
             cells[name] = Entry(with_deviation(number(mean, DECIMALS), spread, DECIMALS), mean == least)
-        return f"Borda\nover {len(self.joint.metrics)}\nmetrics", cells
+        count = len(self.joint.metrics)
+        return f"Borda\nover {count}\nmetric{'' if count == 1 else 's'}", cells
 
     def _notes(self, told: str) -> Iterator[str]:
         yield (
