@@ -30,7 +30,7 @@ from xaieval.removal import Blur, NoisyLinear
 from xaieval.rows import SCHEMA, flat_parameters
 from xaieval.settings import Reliability, Settings
 from xaieval.store import Store
-from xaieval.trials import COLUMNS, Run, read_trials, run_trials, write_trials
+from xaieval.trials import COLUMNS, ORACLES, Run, read_trials, run_trials, write_trials
 
 METHODS: dict[str, Method] = {
     "smooth": SmoothGrad(samples=6, seed=2),
@@ -111,7 +111,7 @@ def test_one_table_holds_all_trials_under_the_names_of_the_run(trials):
     assert methods["shuffled"] == REAL
     assert methods["seed"] == SEEDED
     assert methods["draw"] == methods["removal"] == list(METHODS)
-    assert methods["oracle"] == ["greedy_insertion", "greedy_deletion", "infidelity_optimal", "ground_truth"]
+    assert methods["oracle"] == list(ORACLES)
     assert methods["weights_noise"] == methods["inputs_disruption"] == ["ig", ""]  # smooth takes 6, and one is wanted
     metrics = {trial: set(rows["metric"]) for trial, rows in found.items()}
     assert metrics["draw"] == metrics["removal"] == {"deletion"}
@@ -136,7 +136,7 @@ def test_what_there_is_too_little_of_is_left_out(tmp_path):
     changes = replace(CHANGES, perturbations=0, seeds=0, removals=(), samples=99)
     trials = run_trials(prepared(tmp_path, {"ig": METHODS["ig"]}, {"sparseness": Sparseness()}, changes=changes))
     assert list(dict.fromkeys(trials["trial"])) == ["run", "shuffled", "oracle"]
-    assert set(trials["sample"].value_counts()) == {1 + 1 + 4}
+    assert set(trials["sample"].value_counts()) == {1 + 1 + len(ORACLES)}
     costly = replace(CHANGES, evaluations=3)
     trials = run_trials(prepared(tmp_path, {"ig": METHODS["ig"]}, {"sparseness": Sparseness()}, changes=costly))
     assert not set(trials["trial"]) & {*perturbed.WEIGHTS, *perturbed.INPUTS}
@@ -211,6 +211,8 @@ def test_oracles_are_the_runs_own_where_it_has_them(trials):
     own, masks = GreedyInsertion(grid=4, steps=4)(bound), GroundTruth()(bound)
     close(scores(trials, "oracle", "", "greedy_insertion", "deletion"), METRICS["deletion"](bound, own))
     close(scores(trials, "oracle", "", "ground_truth", "deletion"), METRICS["deletion"](bound, masks))
+    parameters = trials[trials["method"] == "greedy_deletion"]["method_parameters"].iloc[0]
+    assert flat_parameters(parameters)["removal"] == "zero"
 
 
 def test_ground_truth_needs_a_mask(tmp_path):
@@ -345,6 +347,16 @@ def test_the_command_a_third_time_spends_nothing(tmp_path, counted, monkeypatch,
     assert "shuffled maps: planted on planted: 6 samples x 2 methods x 3 metrics" in first.err
     assert Path("runs/reliability/trials.parquet").is_file()
     assert len(Store("runs/store").rows()) == 6 * 3 * 3
+
+
+def test_oracles_remove_what_the_metrics_remove(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ("method=gradient", "metric=sparseness", "reliability.samples=1", "reliability.perturbations=0")
+    verbs.run_verb("reliability", (*WORDS[:4], *few, "removal=blur", "removal.sigma=3", "seed=4"))
+    trials = read_trials(Path("runs/reliability"))
+    values = trials[trials["trial"] == "oracle"].set_index("method")["method_parameters"].map(flat_parameters)
+    assert values["greedy_insertion"]["removal.sigma"] == values["infidelity_optimal"]["removal.sigma"] == 3
+    assert values["greedy_insertion"]["seed"] == 4
 
 
 @pytest.mark.parametrize(

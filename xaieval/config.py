@@ -113,8 +113,13 @@ def _method(built: Any, path: str) -> Method:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def default(group: str, name: str) -> Any:
+def default(group: str, name: str, **given: Any) -> Any:
     """The component that a YAML of the package describes, with its defaults.
+
+    Args:
+        group: method, metric, model or dataset.
+        name: Of the YAML.
+        given: What it refers to, such as `removal` and `seed`, where that is not the default.
 
     Raises:
         ConfigError: The group has no such YAML.
@@ -126,7 +131,8 @@ def default(group: str, name: str) -> Any:
     for key in ("defaults", "hydra"):
         del root[key]
     chosen = OmegaConf.load(str(files("xaieval.conf") / group / f"{name}.yaml"))
-    config = OmegaConf.merge(root, {"removal": "zero", group: chosen})
+    values: dict[str, Any] = {"removal": "zero", **given, group: chosen}
+    config = OmegaConf.merge(root, values)
     assert isinstance(config, DictConfig)
     return components(plain(config), group)[name]
 
