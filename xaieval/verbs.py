@@ -29,6 +29,7 @@ from xaieval.pairs import pairs
 from xaieval.plan import Keys, Part, Subject, shard_of
 from xaieval.progress import Progress
 from xaieval.ranks import ranks
+from xaieval.reliability import report
 from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
@@ -342,9 +343,7 @@ def reliability(arguments: Sequence[str]) -> None:
     else:
         trials = _trials(_composed(words))
         write_trials(trials, folder)
-    for (trial, variant), scores in trials.groupby(["trial", "variant"], sort=False)["score"]:
-        name = f"{trial} {variant}".rstrip()
-        _print(f"{name:20}  {len(scores):6} cells, {int(scores.isna().sum()):6} undefined")
+    report(trials, folder)
     check_cells(trials)
 
 
@@ -352,8 +351,16 @@ def _trials(values: dict[str, Any]) -> pd.DataFrame:
     """The cells of a composed run, and those that tell how far to believe it."""
     keep_freed_memory()
     classifier, dataset = _only("model", values), _only("dataset", values)
-    methods, metrics = components(values, "method"), components(values, "metric")
-    return run_trials(Run(classifier, methods, metrics, load(dataset, classifier), dataset.name, Settings.of(values)))
+    run = Run(
+        classifier,
+        components(values, "method"),
+        components(values, "metric"),
+        load(dataset, classifier),
+        dataset.name,
+        Settings.of(values),
+        values["removal"],
+    )
+    return run_trials(run)
 
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
