@@ -10,9 +10,11 @@ from rich.console import Console
 from score_rows import COSTS, METRICS, NOON, cells, frame, noise, records
 
 from xaieval.aggregates import interquartile_mean
+from xaieval.kept_verdicts import Column as Judged
 from xaieval.leaderboard import csv, leaderboards, show
 from xaieval.statistics import bootstrap_interval
 from xaieval.table import Entry, Table, decimals_for, figures, number
+from xaieval.verdicts import Verdict
 
 
 def board(*groups):
@@ -128,13 +130,55 @@ def test_methods_are_sorted_by_mean_rank_on_faithfulness_and_localization():
 
 def test_the_best_mean_of_a_column_stands_out_but_never_a_sentinel():
     rows = three("insertion", 0.3, 0.2, 0.1), three("deletion", 0.5, 0.1, 0.1)
-    found = board(*rows, cells("random", "insertion", [0.9] * 20), cells("random", "deletion", [0.0] * 20))
+    doubted = frame(*rows, cells("random", "insertion", [0.9] * 20), cells("random", "deletion", [0.0] * 20))
+    (found,) = leaderboards(doubted, believing(doubted))
     assert column(found, "insertion").best(["a", "b", "c"]) == {"a"}
     assert column(found, "deletion").best(["a", "b", "c"]) == {"b", "c"}
     assert names(found)[-1] == "random"
     assert found.markdown().count("**") == 2 * 3
     assert "| random | .000 [.000, .000] sd .000 | .900 [.900, .900] sd .000 |" in found.markdown()
     assert "**" not in board(cells("a", "insertion", [0.3] * 20)).markdown()  # nothing to be better than
+
+
+def believing(rows):
+    """A verdict for each metric that its order is to be believed, as kept from `xaieval reliability`."""
+    of = rows.drop_duplicates("metric")[["dataset", "model", "metric_parameters", "metric"]]
+    return {Judged(*row[:3]): Verdict(row[3], "believe", "", "all is well") for row in of.itertuples(index=False)}
+
+
+def test_a_metric_in_doubt_is_marked_and_decides_nothing():
+    believed = three("insertion", 0.1, 0.2, 0.3)
+    doubted = three("deletion", 0.1, 0.5, 0.5), cells("random", "deletion", [0.0] * 20)
+    found = board(believed, *doubted, cells("random", "insertion", [0.0] * 20))
+    sentence = "fooled: random scores better than all 3 methods"
+    assert [(found.name, found.doubt) for found in found.columns] == [("deletion", sentence), ("insertion", "")]
+    assert names(found) == ["c", "b", "a", "random"]  # by insertion alone
+    assert column(found, "deletion").best(["a", "b", "c"]) == set()
+    assert "✗ deletion" in found.text()
+    assert "✗ insertion" not in found.text()
+    assert f"✗ Not to be ranked by: deletion ({sentence})." in found.notes()
+    assert any(note.startswith("Sorted by mean rank on insertion;") for note in found.notes())
+    assert {(record["metric"], record["doubt"]) for record in records([found])} == {
+        ("deletion", sentence),
+        ("insertion", ""),
+    }
+    alone = board(*doubted)
+    assert names(alone) == ["a", "b", "c", "random"]
+    assert "No metric here tells an order that is to be believed; sorted by name." in alone.notes()
+
+
+def test_a_kept_verdict_decides_unless_it_knows_nothing():
+    rows = frame(three("insertion", 0.1, 0.2, 0.3), cells("random", "insertion", [0.9] * 20))
+    (key,) = believing(rows)
+    for belief, doubt in (
+        ("believe", ""),
+        ("doubt", "noise: it is"),
+        ("unknown", "fooled: random scores better than all 3 methods"),
+    ):
+        (found,) = leaderboards(rows, {key: Verdict("insertion", belief, "noise", "it is")})
+        assert found.columns[0].doubt == doubt
+    other = leaderboards(rows, {key._replace(model="other"): Verdict("insertion", "believe", "", "")})
+    assert other[0].columns[0].doubt.startswith("fooled")
 
 
 def test_below_twenty_photos_nothing_is_ranked():
@@ -364,7 +408,7 @@ def big():
         *(f"{name}@{number}" for name, number in (("insertion", 14), ("deletion", 14), ("pointing_game", 5))),
     ]
     rows = [
-        cells(name, metric, noise(number, 20), parameters=parameters)
+        cells(name, metric, [0.1 * value + 0.8 - 0.05 * number for value in noise(number, 20)], parameters=parameters)
         for number, (name, parameters) in enumerate([*variants, ("random", None), ("random_coarse", None)])
         for metric in metrics
     ]

@@ -46,16 +46,26 @@ def test_lower_can_be_better():
     assert doubted(judged(scores, shuffled, higher=True), "inverted")
 
 
-def test_one_score_for_all_maps():
-    scores, shuffled = tables(3)
-    photo = normal(1, 3)
+@pytest.mark.parametrize(("samples", "cause"), [(24, "ignores the explanation"), (3, "too few photos")])
+def test_one_score_for_all_maps(samples, cause):
+    scores, shuffled = tables(samples)
+    photo = normal(1, samples)
     same = dict.fromkeys(scores, photo), dict.fromkeys(shuffled, photo)
-    assert doubted(judged(*same), "ignores the explanation")
+    assert judged(*same).cause == cause
 
 
 def test_scores_that_a_shuffled_map_has_too():
     scores, _ = tables(3)
     assert doubted(judged(scores, {name: scores[name] for name in METHODS}), "sees values alone")
+
+
+def test_hits_and_misses_are_equal_by_accident():
+    hits = {name: np.array([1.0, 0, 1, place > 2]) for place, name in enumerate(METHODS)}
+    assert judged(hits, hits).cause == "too few photos"
+
+
+def test_two_equal_methods_are_no_flaw_of_a_metric():
+    assert judged({"a": np.ones(24), "b": np.ones(24)}).cause == "too few methods"
 
 
 def test_shuffled_maps_of_a_run_are_found_among_its_sentinels():
@@ -188,6 +198,9 @@ def test_text_markdown_and_csv_tell_the_same():
         assert all(sentence in text for sentence in table.sentences())
         assert "4 of 4" in text
     assert "- ✗ idle: do not rank by it, ignores the explanation: every map gets the same score." in table.markdown()
+    one, other = table.pairs().to_dict("records")
+    assert (one["metric"], one["other"], other["metric"]) == ("good", "idle", "idle")
+    assert one["flipped"] == other["flipped"] == 0
     frame = table.frame().set_index("metric")
     assert frame["belief"].to_dict() == {"good": "believe", "idle": "doubt"}
     assert frame.loc["good", "own_shuffled_map.better"] == 4

@@ -112,7 +112,7 @@ def job(config: DictConfig) -> None:
         rows = _rows(config, context)
         write_rows(rows, folder)
         if not sweeping:
-            report(rows, folder)
+            report(rows, folder, _store(config))
         check_cells(rows)
     except Exception as error:
         if sweeping:  # Hydra tells of the first job that failed only
@@ -146,6 +146,11 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
                 benchmark.run(samples, shard_of(min(len(samples), settings.limit or len(samples)), settings.shard))
             )
     return pd.concat([outcome.rows for outcome in found], ignore_index=True)
+
+
+def _store(config: DictConfig) -> Path | None:
+    path = config.store.path
+    return None if path is None else Path(str(path))
 
 
 def _choose_device(config: DictConfig) -> None:

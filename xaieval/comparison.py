@@ -23,6 +23,9 @@ from xaieval.table import decimals_for, figures
 ENOUGH = 20
 """Independent photos below which nothing is ranked."""
 
+DOUBTED = "✗"
+"""Before the name of a metric whose order of methods is not to be believed."""
+
 CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "complexity", "axioms", "fairness")
 """The order of the columns."""
 
@@ -96,6 +99,7 @@ class Column:
         common: Number of samples on which the methods are compared.
         photos: Number of independent photos behind the common samples.
         scores: By the method's name.
+        doubt: Why the order of the methods is not to be believed; empty where nothing is known against it.
     """
 
     name: str
@@ -107,11 +111,13 @@ class Column:
     common: int
     photos: int
     scores: dict[str, Score]
+    doubt: str = ""
 
     @property
     def heading(self) -> str:
-        """Name, then direction and range."""
-        return f"{self.name}\n{'↑' if self.higher_is_better else '↓'} {_range(self.lowest, self.highest)}".rstrip()
+        """Name, marked where it is not to be ranked by, then direction and range."""
+        name = f"{DOUBTED} {self.name}" if self.doubt else self.name
+        return f"{name}\n{'↑' if self.higher_is_better else '↓'} {_range(self.lowest, self.highest)}".rstrip()
 
     @property
     def decimals(self) -> int:
@@ -119,9 +125,9 @@ class Column:
         return column_decimals([score.interval.mean for score in self.scores.values()], self.lowest, self.highest)
 
     def best(self, names: Sequence[str]) -> set[str]:
-        """The best of these methods, of none where there are too few photos or nothing to be better than."""
+        """The best of these methods; none where photos are too few, the order is in doubt, or there is no rival."""
         means = {name: self.scores[name].interval.mean for name in names if self.scores[name].compared}
-        if self.photos < ENOUGH or len(means) < 2:
+        if self.photos < ENOUGH or self.doubt or len(means) < 2:
             return set()
         best = (max if self.higher_is_better else min)(means.values())
         return {name for name, mean in means.items() if mean == best}
@@ -172,8 +178,8 @@ def sections(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
     return [line for line in methods if not line.sentinel], [line for line in methods if line.sentinel]
 
 
-def column_of(metric: str, scores: Scores) -> Column:
-    """A metric with the scores of all methods, compared on their common valid samples."""
+def column_of(metric: str, scores: Scores, doubt: str = "") -> Column:
+    """A metric with the scores of all methods, compared on their common valid samples, and what speaks against it."""
     table, last = scores.table, scores.rows.iloc[-1]
     valid = np.isfinite(table.to_numpy(dtype=np.float64))
     often = valid.any(axis=0) & (2 * valid.sum(axis=0) >= len(table))
@@ -194,6 +200,7 @@ def column_of(metric: str, scores: Scores) -> Column:
             str(name): _score(scores, str(name), used[:, index], bool(compared[index]), middles[index])
             for index, name in enumerate(table.columns)
         },
+        doubt=doubt,
     )
 
 
@@ -218,8 +225,8 @@ def _at(sources: list[Hashable], used: NDArray[np.bool_]) -> list[Hashable]:
 
 
 def deciding(columns: Sequence[Column]) -> list[Column]:
-    """The columns that decide the order of the methods, of those with enough photos."""
-    ranked = [column for column in columns if column.photos >= ENOUGH]
+    """The columns that decide the order of the methods, of those with enough photos and nothing known against them."""
+    ranked = [column for column in columns if column.photos >= ENOUGH and not column.doubt]
     return [column for column in ranked if column.category in RANKING] or ranked
 
 

@@ -41,6 +41,7 @@ class Evidence:
         metric: Name in the leaderboard.
         higher_is_better: Its direction.
         category: Such as `faithfulness`.
+        parameters: The metric's canonical JSON.
         lowest: Lower end of its range.
         highest: Upper end.
         scores: Of the methods with a score on at least half of the samples, as the leaderboard compares them.
@@ -61,6 +62,7 @@ class Evidence:
     metric: str
     higher_is_better: bool
     category: str
+    parameters: str
     lowest: float
     highest: float
     scores: pd.DataFrame
@@ -125,6 +127,7 @@ def _evidence(
         metric=metric,
         higher_is_better=bool(last["higher_is_better"]),
         category=str(last["category"]),
+        parameters=str(last["metric_parameters"]),
         lowest=float(last["lowest"]),
         highest=float(last["highest"]),
         scores=often(table.loc[:, [name not in knows_nothing for name in table.columns]]),

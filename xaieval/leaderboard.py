@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,11 +25,14 @@ from xaieval.comparison import (
     scores_by_metric,
     sections,
 )
+from xaieval.evidence import evidences
+from xaieval.kept_verdicts import Column as Judged
 from xaieval.leaderboard_notes import notes_of
 from xaieval.statistics import independent
 from xaieval.table import Entry, Table
 from xaieval.unsupported import UNSUPPORTED
 from xaieval.variants import current_rows
+from xaieval.verdicts import DOUBT, UNKNOWN, Findings, Verdict, verdict
 
 IN_FULL = "Means with 95 % bootstrap intervals, resampled by photo, and standard deviations (sd) over n samples."
 
@@ -173,10 +176,11 @@ class Leaderboard:
             "undefined": _counted(score.reasons),
             "errors": _counted(score.errors),
             **score.costs,
+            "doubt": column.doubt,
         }
 
 
-def leaderboards(rows: pd.DataFrame) -> list[Leaderboard]:
+def leaderboards(rows: pd.DataFrame, verdicts: Mapping[Judged, Verdict] | None = None) -> list[Leaderboard]:
     """One leaderboard for each dataset and model, sorted by name.
 
     Methods are compared, metric by metric, on the samples where all of them have a score. A method with a score on
@@ -184,10 +188,14 @@ def leaderboards(rows: pd.DataFrame) -> list[Leaderboard]:
     Methods (or metrics) of one name with several parameters become several rows (columns), told apart by what differs.
     Where a sample has several rows of one name and equal parameters, of an earlier version say, the latest counts.
 
+    A metric whose order of methods is not to be believed is marked and has no part in the order of the rows. What tells
+    is a verdict that is given, else what the rows themselves tell.
+
     Args:
         rows: The columns of `xaieval.rows.SCHEMA`, as from `Store.rows`.
+        verdicts: What `xaieval reliability` found, as from `xaieval.kept_verdicts`.
     """
-    return [_leaderboard(current_rows(part)) for _, part in rows.groupby(["dataset", "model"])]
+    return [_leaderboard(part, verdicts or {}) for _, part in rows.groupby(["dataset", "model"])]
 
 
 def csv(tables: Iterable[Shown]) -> str:
@@ -207,9 +215,10 @@ def show(tables: Sequence[Shown], console: Console | None = None) -> None:
             console.out(table.text(), highlight=False)
 
 
-def _leaderboard(rows: pd.DataFrame) -> Leaderboard:
+def _leaderboard(part: pd.DataFrame, verdicts: Mapping[Judged, Verdict]) -> Leaderboard:
+    rows, doubts = current_rows(part), _doubts(part, verdicts)
     given = scores_by_metric(rows)
-    columns = tuple(column_of(metric, scores) for metric, scores in given.items())
+    columns = tuple(column_of(metric, scores, doubts.get(metric, "")) for metric, scores in given.items())
     methods = [method_of(str(name), own) for name, own in rows.groupby("method")]
     ranks = ranks_of([method.name for method in methods if not method.sentinel], columns)
     samples = rows.drop_duplicates("sample")
@@ -222,6 +231,17 @@ def _leaderboard(rows: pd.DataFrame) -> Leaderboard:
         columns=columns,
         given=given,
     )
+
+
+def _doubts(part: pd.DataFrame, verdicts: Mapping[Judged, Verdict]) -> dict[str, str]:
+    """What speaks against each metric, where anything does."""
+    found = {}
+    for evidence in evidences(part):
+        kept = verdicts.get(Judged(evidence.dataset, evidence.model, evidence.parameters))
+        told = kept if kept is not None and kept.belief != UNKNOWN else verdict(Findings(evidence))
+        if told.belief == DOUBT:
+            found[evidence.metric] = f"{told.cause}: {told.sentence}"
+    return found
 
 
 def _in_short(column: Column, score: Score) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from xaieval.comparison import ENOUGH, Column, Method, Score, deciding
+from xaieval.comparison import DOUBTED, ENOUGH, Column, Method, Score, deciding
 from xaieval.unsupported import UNSUPPORTED
 
 
@@ -14,6 +14,7 @@ def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str,
         "Means with 95 % bootstrap intervals over n samples (± half the width), resampled by photo.",
         _listed("Each metric is over the samples valid for all its methods", map(_common, columns)),
         _order(columns),
+        _listed(f"{DOUBTED} Not to be ranked by", _doubted(columns)),
         _listed("† Valid on fewer than half of the samples, so over its own and not compared", _apart(columns)),
         _listed("Undefined", map(_undefined, columns)),
         _listed("Unsupported layers", _unsupported(columns, methods)),
@@ -25,11 +26,23 @@ def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str,
 
 def _order(columns: Sequence[Column]) -> str:
     judges = deciding(columns)
+    if not judges and any(column.photos >= ENOUGH for column in columns):
+        return "No metric here tells an order that is to be believed; sorted by name."
     if not judges:
         return f"Too few to rank: fewer than {ENOUGH} independent photos; sorted by name."
     few = _listed("Too few photos to rank", (f"{c.name} ({c.photos})" for c in columns if c.photos < ENOUGH))
     order = f"Sorted by mean rank on {', '.join(column.name for column in judges)}; bold (in text *) is the best mean."
     return f"{order} {few}".rstrip()
+
+
+def _doubted(columns: Sequence[Column]) -> Iterator[str]:
+    """Metrics of one cause and sentence together."""
+    names: dict[str, list[str]] = {}
+    for column in columns:
+        if column.doubt:
+            names.setdefault(column.doubt, []).append(column.name)
+    for doubt, doubted in names.items():
+        yield f"{', '.join(doubted)} ({doubt})"
 
 
 def _unsupported(columns: Sequence[Column], methods: Sequence[Method]) -> Iterator[str]:

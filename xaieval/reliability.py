@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isinf, isnan
+from math import isinf, isnan, nan
 from pathlib import Path
 
 import pandas as pd
 
-from xaieval.comparison import ENOUGH
+from xaieval import leaderboard
+from xaieval.agreement import ALL, Agreement, agreement
+from xaieval.comparison import CATEGORIES, DOUBTED, ENOUGH
+from xaieval.evidence import RUN
+from xaieval.kept_verdicts import Column, by_column
 from xaieval.separation import CONTROLS, SHUFFLED
 from xaieval.table import Entry, Table, number
 from xaieval.verdicts import BELIEVE, DOUBT, UNKNOWN, Findings, Verdict, findings, verdict
 
-MARKS = {BELIEVE: "✓", DOUBT: "✗", UNKNOWN: "?"}
+MARKS = {BELIEVE: "✓", DOUBT: DOUBTED, UNKNOWN: "?"}
 """What stands before a metric's name."""
 
 CONTROL_HEADINGS = {SHUFFLED: "own\nshuffled", "random_coarse": "random\ncoarse"} | {
@@ -29,10 +34,17 @@ class Reliability:
     Attributes:
         found: What is measured of each metric, in the order of the leaderboard.
         verdicts: What to think of each.
+        agreement: Between the metrics.
     """
 
     found: tuple[Findings, ...]
     verdicts: tuple[Verdict, ...]
+    agreement: Agreement
+
+    @property
+    def by_column(self) -> dict[Column, Verdict]:
+        """The verdicts by what they are about."""
+        return by_column(zip(self.found, self.verdicts, strict=True))
 
     @property
     def title(self) -> str:
@@ -59,15 +71,43 @@ class Reliability:
 
     def frame(self) -> pd.DataFrame:
         """One row per metric, with the numbers in full."""
-        return pd.DataFrame(list(map(_record, self.found, self.verdicts)))
+        frame = pd.DataFrame(list(map(_record, self.found, self.verdicts)))
+        return frame.assign(**{"category.tau": list(self.agreement.own.values())})
+
+    def pairs(self) -> pd.DataFrame:
+        """One row per pair of metrics: how far their orders of the methods agree."""
+        evidence = self.found[0].evidence
+        named = {"dataset": evidence.dataset, "model": evidence.model}
+        return pd.DataFrame(
+            [
+                {**named, "metric": one, "other": other, **vars(match)}
+                for (one, other), match in self.agreement.matches.items()
+            ]
+        )
 
     def _table(self) -> Table:
         columns = [column for column in COLUMNS if any(column.cell(found) != "-" for found in self.found)]
         rows = tuple(
-            (Entry(f"{MARKS[verdict.belief]} {verdict.metric}"), *(Entry(column.cell(found)) for column in columns))
+            (
+                Entry(f"{MARKS[verdict.belief]} {verdict.metric}"),
+                *(Entry(column.cell(found)) for column in columns),
+                Entry(_two(self.agreement.own[verdict.metric])),
+            )
             for found, verdict in zip(self.found, self.verdicts, strict=True)
         )
-        return Table(self.title, ("metric", *(column.heading for column in columns)), (rows,), (LEGEND,))
+        headings = ("metric", *(column.heading for column in columns), "order\nin its\ncategory")
+        return Table(self.title, headings, (rows,), (LEGEND, *self._concordance()))
+
+    def _concordance(self) -> Iterator[str]:
+        """Kendall's W of the metrics of each category, and of all."""
+        sizes = Counter(found.evidence.category for found in self.found) | {ALL: len(self.found)}
+        found = [
+            f"{name} {_two(self.agreement.concordance[name])} ({sizes[name]})"
+            for name in (*CATEGORIES, ALL)
+            if not isnan(self.agreement.concordance.get(name, nan))
+        ]
+        if found:
+            yield f"Kendall's W between metrics, 1 for one order, 1 / their number by chance: {', '.join(found)}."
 
 
 @dataclass(frozen=True)
@@ -82,8 +122,9 @@ LEGEND = (
     "Methods reliably better (worse) than: their own shuffled maps and sentinels, of all compared, Holm's p < .05. "
     "Spread: standard deviation between methods over what photos, the methods' seeds and the metric's draws move them "
     "by. Retest: correlation of scores with other draws. Order: Kendall's tau on resampled photos; smallest with "
-    "another removal, and the largest part of the pairs both decide that turns round. MC: MetaQuantus, .5 is doing "
-    "nothing. Best: the largest (score - random) / (oracle - random) of the methods. See docs/reliability.md."
+    "another removal, and the largest part of the pairs both decide that turns round; mean with the other metrics of "
+    "its category. MC: MetaQuantus, .5 is doing nothing. Best: the largest (score - random) / (oracle - random) of the "
+    "methods. See docs/reliability.md."
 )
 
 
@@ -96,18 +137,32 @@ def reliabilities(trials: pd.DataFrame) -> list[Reliability]:
     tables: dict[tuple[str, str], list[Findings]] = {}
     for found in findings(trials):
         tables.setdefault((found.evidence.dataset, found.evidence.model), []).append(found)
-    return [Reliability(tuple(part), tuple(map(verdict, part))) for part in tables.values()]
+    return [
+        Reliability(tuple(part), tuple(map(verdict, part)), agreement([found.evidence for found in part]))
+        for part in tables.values()
+    ]
 
 
-def report(trials: pd.DataFrame, folder: Path) -> None:
-    """Print the tables, write them to the folder as Markdown and CSV, and say where."""
+def report(trials: pd.DataFrame, folder: Path) -> list[Reliability]:
+    """Print the run's leaderboards with their marks and the tables, write all as Markdown and CSV, and say where."""
     found = reliabilities(trials)
+    verdicts = {column: verdict for table in found for column, verdict in table.by_column.items()}
+    boards = leaderboard.leaderboards(trials[trials["trial"] == RUN], verdicts)
+    leaderboard.show(boards)
     for table in found:
         print(table.text())  # noqa: T201
+    files = {
+        "leaderboard.md": "\n".join(board.markdown() for board in boards),
+        "leaderboard.csv": leaderboard.csv(boards),
+        "reliability.md": "\n".join(table.markdown() for table in found),
+        "reliability.csv": str(pd.concat([table.frame() for table in found]).to_csv(index=False)),
+        "agreement.csv": str(pd.concat([table.pairs() for table in found]).to_csv(index=False)),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "reliability.md").write_text("\n".join(table.markdown() for table in found))
-    (folder / "reliability.csv").write_text(str(pd.concat([table.frame() for table in found]).to_csv(index=False)))
-    print(f"In {folder}: reliability.md, reliability.csv")  # noqa: T201
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    print(f"In {folder}: {', '.join(files)}")  # noqa: T201
+    return found
 
 
 def _opening(verdict: Verdict) -> str:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from xaieval import leaderboard
 from xaieval.differences import differences
+from xaieval.kept_verdicts import kept_verdicts
 from xaieval.leaderboard import Leaderboard, Shown
 from xaieval.pairs import pairs
 from xaieval.profiles import profiles
@@ -61,12 +62,18 @@ def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
     return written
 
 
-def report(rows: pd.DataFrame, folder: Path) -> None:
-    """Print the leaderboards of the rows, write all tables beside the rows, and say where."""
+def report(rows: pd.DataFrame, folder: Path, store: Path | None = None) -> None:
+    """Print the leaderboards of the rows, write all tables beside the rows, and say where.
+
+    Args:
+        rows: One for each cell.
+        folder: Of the run.
+        store: Where verdicts on metrics are kept; None: only the rows tell.
+    """
     if rows.empty:
         print("No cells: this part of the dataset holds no samples.")  # noqa: T201
         return
-    boards = leaderboard.leaderboards(rows)
+    boards = leaderboard.leaderboards(rows, kept_verdicts(store))
     written = [folder / ROWS, *write_tables(boards, folder)]
     leaderboard.show(boards)
     short = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

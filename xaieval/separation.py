@@ -36,8 +36,8 @@ class Separation:
         undecided: Neither, or too few photos to say.
         same: Methods whose scores are the control's on every common sample, to rounding: the metric cannot tell them.
         photos: Number of independent photos behind the comparison, of the method that has fewest.
-        beaten: Whether the control is better than every method, or the same: each at `LEVEL` without a correction, as
-            all of it has to hold (an intersection-union test; Berger 1982, 10.1080/00401706.1982.10487790, unverified).
+        beaten: Whether the control is better than every method. Each difference is at `LEVEL` without a correction, as
+            all have to hold (an intersection-union test; Berger 1982, 10.1080/00401706.1982.10487790, unverified).
     """
 
     difference: dict[str, float]
@@ -108,7 +108,7 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
         undecided=_names(mean[~decided & ~mean.index.isin(same)]),
         same=tuple(same),
         photos=min(independent(evidence.photos(pair.index)) for pair in pairs.values()),
-        beaten=bool((((chance < LEVEL) & (mean < 0)) | mean.index.isin(same)).all()),
+        beaten=bool(((chance < LEVEL) & (mean < 0)).all()),
     )
 
 

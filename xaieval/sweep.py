@@ -21,9 +21,11 @@ class JointLeaderboard(Callback):
 
     Attributes:
         folder: The folder of the sweep that is running, until its leaderboard is printed.
+        store: Its store.
     """
 
     folder: ClassVar[Path | None] = None
+    store: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder, and the time: an earlier sweep may have left files there."""
@@ -31,6 +33,7 @@ class JointLeaderboard(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARK).touch()
         type(self).folder = folder
+        type(self).store = None if config.store.path is None else Path(str(config.store.path)).absolute()
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print and write the leaderboard."""
@@ -47,4 +50,4 @@ class JointLeaderboard(Callback):
         if files:
             rows = read_rows(sorted(files))
             write_rows(rows, folder)
-            report(rows, folder)
+            report(rows, folder, cls.store)

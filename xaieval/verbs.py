@@ -24,6 +24,7 @@ from xaieval.chunk import Work
 from xaieval.config import GROUPS, ConfigError, components, default, load, located, names, plain
 from xaieval.differences import differences
 from xaieval.explicand import Explicand
+from xaieval.kept_verdicts import keep_verdicts, kept_verdicts
 from xaieval.models.loading import suggest
 from xaieval.pairs import pairs
 from xaieval.plan import Keys, Part, Subject, shard_of
@@ -292,8 +293,9 @@ def leaderboard(arguments: Sequence[str]) -> None:
     if set(flags) - set(TABLES):
         raise ConfigError(f"leaderboard knows the flags {', '.join(TABLES)}, got {' '.join(flags)}")
     runs = [Path(argument) for argument in arguments if argument not in flags and "=" not in argument]
-    rows = _rows_of_runs(runs) if runs else _rows_of_store([word for word in arguments if "=" in word])
-    found = boards.leaderboards(rows)
+    store = Path(str(_composed([word for word in arguments if "=" in word])["store"]["path"]))
+    rows = _rows_of_runs(runs) if runs else _rows_of_store(store)
+    found = boards.leaderboards(rows, kept_verdicts(store))
     boards.show(found)
     for flag, tables in TABLES.items():
         if flag in flags:
@@ -312,8 +314,7 @@ def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:
     return read_rows(files)
 
 
-def _rows_of_store(overrides: Sequence[str]) -> pd.DataFrame:
-    path = Path(str(_composed(overrides)["store"]["path"]))
+def _rows_of_store(path: Path) -> pd.DataFrame:
     if not (path / "parts").is_dir():
         raise ConfigError(f"there is no store at {path}: run something first, or name another with store.path=DIR")
     return Store(path).rows()
@@ -323,7 +324,7 @@ def reliability(arguments: Sequence[str]) -> None:
     """`reliability [FOLDER] [KEY=VALUE ...]`: how far to believe the metrics of a run, from more cells in its store.
 
     With a folder alone, from the trials that are in it. What is said is written to the folder, runs/reliability unless
-    told.
+    told. The store keeps the verdicts, so that later leaderboards of the model on the dataset carry their marks.
 
     Raises:
         ConfigError: An unknown flag, several folders, models or datasets, no method that knows the model, or no trials.
@@ -339,11 +340,13 @@ def reliability(arguments: Sequence[str]) -> None:
         )
     folder = Path(folders[0] if folders else "runs/reliability")
     if folders and not words:
-        trials = read_trials(folder)
-    else:
-        trials = _trials(_composed(words))
-        write_trials(trials, folder)
-    report(trials, folder)
+        report(read_trials(folder), folder)
+        return
+    values = _composed(words)
+    trials = _trials(values)
+    write_trials(trials, folder)
+    for table in report(trials, folder):
+        keep_verdicts(Path(str(values["store"]["path"])), table.by_column)
     check_cells(trials)
 
 

@@ -135,13 +135,22 @@ def verdict(found: Findings) -> Verdict:
 
 
 def _ignores(found: Findings) -> str:
-    return "every map gets the same score" if blind(found.evidence) else ""
+    maps = found.methods + found.evidence.sentinels.shape[1]
+    enough = found.photos >= ENOUGH and maps >= FEWEST_METHODS  # on a few, all may have hit the target
+    return "every map gets the same score" if enough and blind(found.evidence) else ""
 
 
 def _values_alone(found: Findings) -> str:
-    if not values_only(found.evidence):
+    if not values_only(found.evidence) or not (found.photos >= ENOUGH or _continuous(found.evidence.scores)):
         return ""
     return "a method's own shuffled map gets the same score, so it says nothing about where a map points"
+
+
+def _continuous(scores: pd.DataFrame) -> bool:
+    """Whether scores are of so many values that equal ones are no accident: half as many as there are cells."""
+    values = scores.to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    return len(values) > 0 and 2 * len(np.unique(values)) >= len(values)
 
 
 def _inverted(found: Findings) -> str:
@@ -230,7 +239,8 @@ RULES: Sequence[tuple[str, str, Rule]] = (
     (UNKNOWN, "not tested", _untested),
 )
 """What to think, in a word why, and the rule; the first that holds decides. What is shown by exact equality or by a
-significant difference needs no number of photos; what concludes from the lack of one comes after it."""
+significant difference needs no number of photos, if scores are no mere hits and misses; what is concluded from the lack
+of one comes after it."""
 
 
 # -- sentences --
