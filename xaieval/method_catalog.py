@@ -69,10 +69,12 @@ class Entry:
 def catalog() -> str:
     """The catalog as Markdown."""
     entries = [entry(name, method) for name, method in composed("method")]
-    own = [one for one in entries if not one.method.sentinel]
     sentinels = [one for one in entries if one.method.sentinel]
+    oracles = [one for one in entries if one.method.oracle]
+    own = [one for one in entries if not (one.method.sentinel or one.method.oracle)]
     support = _support(refusals({one.name: one.method for one in own}))
-    parts = [INTRODUCTION, _overview(own), SUPPORT, support, SENTINELS, _sentinels(sentinels), *map(_section, own)]
+    bounds = [SENTINELS, _bounds("sentinel", sentinels), ORACLES, _bounds("oracle", oracles)]
+    parts = [INTRODUCTION, _overview(own), SUPPORT, support, *bounds, *map(_section, [*own, *oracles])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -238,6 +240,12 @@ SENTINELS = """\
 Methods that know nothing of the model. A method that a metric does not set apart from them has shown that metric
 nothing."""
 
+ORACLES = """\
+## Oracles
+
+Maps made to score well on a metric, or of the ground truth. They are no explanations to choose: `xaieval reliability`
+reads a metric's column against them, as (score - random) / (oracle - random)."""
+
 
 def _overview(entries: Sequence[Entry]) -> str:
     counts, claims = ("forwards", "backwards"), ("complete", "signed", "class")
@@ -270,12 +278,13 @@ def _why(reason: str) -> str:
     return reason.removeprefix(f"{UNSUPPORTED}: ")
 
 
-def _sentinels(entries: Sequence[Entry]) -> str:
+def _bounds(kind: str, entries: Sequence[Entry]) -> str:
+    """What is no explanation to choose, but what others are read against."""
     rows = [
         [f"`{one.name}`", line(said(one.method)["Formula"]), source(one.method), ", ".join(_parameters(one.method))]
         for one in entries
     ]
-    return table(("sentinel", "what it is", "source", "parameters"), rows)
+    return table((kind, "what it is", "source", "parameters"), rows)
 
 
 def _parameters(method: Method) -> Iterator[str]:

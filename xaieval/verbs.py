@@ -122,7 +122,8 @@ def _preset(group: str, name: str) -> str:
 def _kind(group: str, name: str) -> str:
     if group == "method":
         method = default("method", name)
-        return f"{'sentinel' if method.sentinel else method.units:12}  "
+        kind = "sentinel" if method.sentinel else "oracle" if method.oracle else method.units
+        return f"{kind:12}  "
     if group == "metric":
         metric = default("metric", name)
         return f"{'↑' if metric.higher_is_better else '↓'} {metric.category:13}  "
