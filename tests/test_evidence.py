@@ -12,7 +12,8 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.permuted import Permuted
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.component import component_dict
-from xaieval.evidence import evidences
+from xaieval.config import default, names
+from xaieval.evidence import ORACLES, evidences
 from xaieval.leaderboard import leaderboards
 
 SCORES = {"a": [0.1, 0.2, 0.3, 0.4], "b": [0.5, 0.6, 0.7, 0.8], "random": [0.0, 0.1, 0.0, 0.1]}
@@ -190,3 +191,9 @@ def test_permuted_methods_of_the_run_are_their_shuffled_maps():
 )
 def test_the_removal_of_the_run(parameters, name):
     assert evidence({"a": [1, 2]}, parameters=parameters).own == name
+
+
+def test_every_bound_is_known_as_one():
+    made = [default("method", name) for name in names("method")]
+    bounds = {f"{type(method).__module__}.{type(method).__qualname__}" for method in made if method.oracle}
+    assert bounds == set(ORACLES)

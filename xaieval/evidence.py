@@ -30,6 +30,10 @@ Scored = TypeVar("Scored", pd.DataFrame, "pd.Series[float]")
 
 _PERMUTED = "xaieval.attributions.permuted.Permuted"
 
+ORACLES = ("xaieval.attributions.greedy_insertion.GreedyInsertion", "xaieval.attributions.ground_truth.GroundTruth")
+"""Methods that are bounds, also where a run has them among its own: one that beats what knows nothing proves nothing
+for a metric that no explanation does well on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -44,14 +48,15 @@ class Evidence:
         parameters: The metric's canonical JSON.
         lowest: Lower end of its range.
         highest: Upper end.
-        scores: Of the methods with a score on at least half of the samples, as the leaderboard compares them.
+        scores: Of the methods with a score on at least half of the samples, as the leaderboard compares them, without
+            `ORACLES`.
         sources: The photos of each sample.
         sentinels: Scores of what knows nothing of the model.
         shuffled: Scores of the methods' own shuffled maps, by the method's name.
         seeds: A table for each repetition of the methods that have a seed, with another seed.
         draws: A table for each repetition of the metric with another seed, on the very same maps.
         own: The removal of the run; empty where the metric has none.
-        removals: Scores under other removals, of methods and sentinels.
+        removals: Scores under other removals.
         oracles: Scores of maps made from the metric's own answer.
         perturbed: For each of the trials `PERTURBED`, a table for each perturbation.
         kept: Beside it, 1 where the perturbed prediction is still the class explained, otherwise 0.
@@ -120,7 +125,8 @@ def _evidence(
     last, table = scores.rows.iloc[-1], scores.table
     of_trial = {str(trial): _tables(rows) for trial, rows in others.groupby("trial")}
     knows_nothing = set(scores.rows.loc[scores.rows["sentinel"].astype(bool), "method"])
-    perturbed = {trial: of_trial[trial] for trial in PERTURBED if trial in of_trial and trial in kept}
+    bounds = set(scores.rows.loc[scores.rows["method_parameters"].map(_class).isin(ORACLES), "method"])
+    perturbed = {trial: of_trial.get(trial, {}) for trial in PERTURBED if trial in kept}
     return Evidence(
         dataset=str(last["dataset"]),
         model=str(last["model"]),
@@ -130,7 +136,7 @@ def _evidence(
         parameters=str(last["metric_parameters"]),
         lowest=float(last["lowest"]),
         highest=float(last["highest"]),
-        scores=often(table.loc[:, [name not in knows_nothing for name in table.columns]]),
+        scores=often(table.loc[:, [name not in knows_nothing | bounds for name in table.columns]]),
         sources=dict(zip(table.index, scores.sources, strict=True)),
         sentinels=table.loc[:, [name in knows_nothing for name in table.columns]],
         shuffled=_only(of_trial["shuffled"]) if "shuffled" in of_trial else _wrapped(scores),
@@ -177,6 +183,10 @@ def _aligned(tables: Mapping[str, pd.DataFrame], kept: Mapping[str, pd.Series]) 
     """One table for each perturbation, empty where the metric has no scores of it."""
     for variant, series in kept.items():
         yield tables.get(variant, pd.DataFrame(index=series.index))
+
+
+def _class(parameters: str) -> str:
+    return str(json.loads(parameters).get("_target_", ""))
 
 
 def _removal(parameters: str) -> str:

@@ -6,9 +6,9 @@ come back as one table, the rows of the run with two columns more:
     trial               variant   what differs from the run
     run                           nothing
     shuffled                      the maps: each real method's own, its features in random order
-    seed                1, ...    the seed of the methods that have one
-    draw                1, ...    the seed of the metrics that have one; maps are those of the run
-    removal             blur ...  what stands where the metrics remove something
+    seed                1, ...    the seed of the real methods that have one
+    draw                1, ...    the seed of the metrics that have one; real methods, their maps those of the run
+    removal             blur ...  what stands where the metrics remove something; likewise
     oracle                        the methods: bounds to read the others against
     weights_noise       0, ...    the model, for a few methods and the class explained originally
     weights_disruption  0, ...    likewise
@@ -150,8 +150,8 @@ def run_trials(run: Run) -> pd.DataFrame:
 
 def _trials(run: Run) -> Iterator[Trial]:
     """The conditions under which model and samples stay as they are."""
-    settings, methods, metrics = run.settings.reliability, run.methods, run.metrics
-    own = {name: Permuted(method, run.settings.seed) for name, method in run.real.items()}
+    settings, methods, metrics = run.settings.reliability, run.real, run.metrics
+    own = {name: Permuted(method, run.settings.seed) for name, method in methods.items()}
     yield Trial("shuffled", "", "shuffled maps", own, metrics)
     for number in range(1, settings.seeds + 1):
         yield Trial(
@@ -245,10 +245,13 @@ class _Explained(NamedTuple):
 
 
 def _perturbed(run: Run, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The rows of perturbed models and inputs, one after the other."""
+    """The rows of perturbed models and inputs, one after the other.
+
+    Without a method that is cheap enough there is still whether predictions stay: it tells cost from what was not run.
+    """
     settings, samples, methods = run.settings.reliability, _explained(run, rows), _cheap(run, rows)
     count = settings.perturbations * settings.iterations
-    if not (count and methods and len(samples)):
+    if not (count and len(samples)):
         return
     for name in perturbed.WEIGHTS:
         for number, model in enumerate(perturbed.classifiers(run.classifier, name, count, run.settings.seed)):
@@ -265,7 +268,8 @@ def _named(run: Run, name: str, number: int, methods: Mapping[str, Method]) -> T
 def _both(run: Run, trial: Trial, model: Classifier, samples: Sequence[Sample]) -> Iterator[pd.DataFrame]:
     """The rows of a perturbed trial, and whether each prediction is still the class explained."""
     everything = range(len(samples))
-    yield _rows(run, trial, everything, model, samples)
+    if trial.methods:
+        yield _rows(run, trial, everything, model, samples)
     kept = trial._replace(words="", methods={"": Constant()}, metrics={KEPT: perturbed.PredictionKept()})
     yield _rows(run, kept, everything, model, samples)
 
