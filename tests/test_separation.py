@@ -197,3 +197,13 @@ def test_a_control_beats_all_methods_where_each_is_worse_without_correction():
 def test_a_control_that_all_methods_equal_does_not_beat_them():
     found = separations(evidence({name: np.ones(24) for name in ("a", "b", "random")}))
     assert (found["random"].beaten, found["random"].same) == (False, ("a", "b"))
+
+
+@pytest.mark.parametrize(("photos", "methods", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (7, 2, True)])
+def test_what_few_photos_can_decide(photos, methods, enough):
+    # The least p is 2 / 2^photos, times the number of methods: .0625, .03125, .0625, .03125.
+    scores = {f"m{number}": [1.0 + number] * photos for number in range(methods)} | {"random": [0.0] * photos}
+    found = separations(evidence(scores))["random"]
+    assert found.decidable == enough
+    assert bool(found.better) == enough
+    assert len(found.better) in (0, methods)

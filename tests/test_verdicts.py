@@ -108,6 +108,70 @@ def test_mosaics_count_by_their_photos():
     assert judged(scores, shuffled, sources=sources).sentence == "6 photos are too few, 20 are needed"
 
 
+@pytest.mark.parametrize(
+    ("sources", "sentence"),
+    [
+        ([(f"{place}", f"{place + 1}") for place in range(24)], "samples share photos and fall into 1 separate group"),
+        (
+            [tuple(f"{place % 4} {photo}" for photo in range(6)) for place in range(24)],
+            "samples share photos and fall into 4 separate groups",
+        ),
+    ],
+)
+def test_mosaics_in_too_few_groups_for_a_test_doubt_nothing(sources, sentence):
+    found = judged(*tables(), sources=sources)
+    assert (found.belief, found.sentence) == ("unknown", f"{sentence}, 20 are needed")
+
+
+def test_one_photo_and_none_are_told_as_such():
+    assert judged(*tables(1)).sentence == "1 photo is too few, 20 are needed"
+    scores = {name: [1.0, 2.0, "why", "why"] for name in "ab"} | {name: ["why", "why", 3.0, 4.0] for name in "cd"}
+    assert judged(scores).sentence == "no photo has a score for all methods, 20 are needed"
+
+
+def test_a_control_with_scores_on_few_photos_is_no_test():
+    scores, shuffled = tables()
+    few = {name: values[:5] for name, values in shuffled.items()}
+    found = judged(scores, few)
+    assert (found.belief, found.cause) == ("unknown", "not tested")
+    assert found.sentence == "not tested against its methods' own shuffled maps: scored on too few photos"
+    scores["random"] = [*scores["random"][:5], *["why"] * 19]
+    assert judged(scores, shuffled).sentence == "not tested against random: scored on too few photos"
+
+
+def test_a_map_is_better_than_all_methods_only_where_it_meets_all():
+    scores, shuffled = tables()
+    scores["centre_blob"] = [*scores["centre_blob"][:12] + 5, *["why"] * 12]
+    assert judged(scores, shuffled).cause == "fooled"
+    scores["a"] = [*["why"] * 12, *scores["a"][12:]]
+    assert judged(scores, {name: shuffled[name] for name in "bcd"}).cause == "too few photos"
+
+
+def test_oracles_of_the_run_are_no_methods():
+    scores, shuffled = tables()
+    scores["centre_blob"] = scores["centre_blob"] + 5
+    scores["bound"], scores["mask"] = scores["centre_blob"] + 1, scores["centre_blob"] + 2
+    own = {
+        "bound": {"_target_": "xaieval.attributions.greedy_insertion.GreedyInsertion"},
+        "mask": {"_target_": "xaieval.attributions.ground_truth.GroundTruth"},
+    }
+    found = judged(scores, shuffled, methods=own)
+    assert found.sentence == "centre_blob scores better than all 4 methods"
+
+
+def test_methods_that_are_constant_differ_whatever_the_photos():
+    scores = {name: np.full(24, 1.0 + place) for place, name in enumerate(METHODS)}
+    nothing = dict.fromkeys(SENTINELS, np.zeros(24))
+    found = judged(scores | nothing, dict.fromkeys(METHODS, np.zeros(24)))
+    assert found.sentence.endswith("4 beat centre_blob; the choice of photos changes nothing")
+
+
+def test_one_method_that_beats_a_control_beats_it_in_the_singular():
+    scores, shuffled = tables()
+    scores["edge_detector"] = scores["edge_detector"] + 2.25  # between c and d
+    assert "4 beat random_coarse, 1 beats edge_detector and 4 beat centre_blob" in judged(scores, shuffled).sentence
+
+
 def test_methods_that_differ_by_chance_alone():
     found = judged(*tables(spread=0.0))
     assert doubted(found, "noise")
@@ -138,11 +202,29 @@ def test_no_method_beats_a_control():
     assert found.sentence == "no method scores reliably better than edge_detector"
 
 
-def test_an_oracle_that_random_reaches():
+def test_an_oracle_and_methods_that_random_reaches():
     scores, shuffled = tables()
-    found = judged(scores, shuffled, oracles={"greedy_insertion": scores["random"] + 0.1 * normal(3, 24)})
+    scores["random"] = scores["random"] + 2.5  # as the best method
+    oracle = {"greedy_insertion": scores["random"] + 0.1 * normal(3, 24)}
+    found = judged(scores, shuffled, oracles=oracle)
     assert doubted(found, "no room")
-    assert judged(scores, shuffled, oracles={"greedy_insertion": scores["d"] + 1}).belief == "believe"
+    told = "neither greedy_insertion, made to score well, nor any method is reliably better than random"
+    assert found.sentence == told
+    (table,) = reliabilities(pd.concat([rows(scores), rows(shuffled, "shuffled"), rows(oracle, "oracle")]))
+    assert table.text().count("no room") == 2  # in the table, and in the sentence below it
+    assert judged(scores, shuffled, oracles={"greedy_insertion": scores["d"] + 1}).cause == "fooled"
+    # On five photos nothing is better than random, p = 2 / 2^5: it says nothing about room.
+    few = {"greedy_insertion": scores["random"][:5] + normal(3, 5)}
+    assert judged(scores, shuffled, oracles=few).cause == "fooled"
+
+
+@pytest.mark.parametrize("number", [5, 24])
+def test_an_oracle_that_fails_where_methods_win_doubts_the_oracle_alone(number):
+    scores, shuffled = tables()
+    oracle = {"greedy_insertion": scores["random"][:number] + 0.1 * normal(3, number)}
+    assert judged(scores, shuffled, oracles=oracle).belief == "believe"
+    (table,) = reliabilities(pd.concat([rows(scores), rows(shuffled, "shuffled"), rows(oracle, "oracle")]))
+    assert "no room" not in table.text()
 
 
 def test_another_removal_that_turns_the_order_round():
@@ -152,6 +234,8 @@ def test_another_removal_that_turns_the_order_round():
     assert doubted(found, "depends on the removal")
     assert found.sentence == "with the removal blur 100% of the 6 pairs of methods that both decide turn round"
     assert judged(scores, shuffled, removals={"blur": dict(zip(METHODS, methods, strict=True))}).belief == "believe"
+    found = judged(scores, shuffled, removals={"blur": {"a": scores["d"], "d": scores["a"]}})
+    assert found.sentence == "with the removal blur the only pair of methods that both decide turns round"
 
 
 def test_what_was_not_tested_is_said():

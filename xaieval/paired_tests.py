@@ -61,6 +61,19 @@ def sign_flip(
     return p
 
 
+def decidable(groups: Sequence[Hashable], tests: int, level: float) -> bool:
+    """Whether flips of these samples can give a p below the level after Holm's correction for a number of tests.
+
+    With B blocks no p is below 2 / 2^B: from five photos nothing can be concluded, nor from the lack of a finding.
+
+    Args:
+        groups: The photo or photos of each sample that is compared, as in `sign_flip`.
+        tests: Number of p-values.
+        level: Of the test.
+    """
+    return len(groups) > 0 and tests * 2.0 ** (1 - len(connected(groups))) < level
+
+
 def holm(p: ArrayLike) -> Values:
     """p-values adjusted for their number, step by step (Holm 1979, 10.2307/4615733).
 

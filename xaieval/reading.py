@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xaieval.evidence import Evidence
-from xaieval.paired_tests import holm, sign_flip
+from xaieval.paired_tests import decidable, holm, sign_flip
 from xaieval.score_tables import alike, common, often
 from xaieval.separation import LEVEL
 from xaieval.statistics import Interval, Values, resampled_weights
@@ -28,6 +28,7 @@ class Reading:
         oracle: The oracle with the best mean.
         oracle_beats_random: Whether it is better than `random`, by sign flips at `LEVEL` with Holm's correction for the
             number of oracles.
+        decidable: Whether the samples are enough to find that it is better.
         shares: By method, (score - random) / (oracle - random), a ratio of means with its interval over photos: 0 is
             random, 1 the oracle, which is no upper bound. NaN where the oracle does not beat random: then there is
             nothing to have a share of.
@@ -35,6 +36,7 @@ class Reading:
 
     oracle: str
     oracle_beats_random: bool
+    decidable: bool
     shares: dict[str, Interval]
 
 
@@ -58,7 +60,7 @@ def reading(evidence: Evidence) -> Reading | None:
     beats = bool(p < LEVEL and most.mean() > 0 and not rounding)
     weights = resampled_weights(photos, RESAMPLES, np.random.default_rng(0)) if beats else None
     shares = {str(name): _share(gains[name].to_numpy(), most.to_numpy(), weights) for name in gains}
-    return Reading(str(most.name), beats, shares)
+    return Reading(str(most.name), beats, decidable(photos, oracles.shape[1], LEVEL), shares)
 
 
 def _share(gains: Values, bound: Values, weights: Values | None) -> Interval:

@@ -52,7 +52,8 @@ class Reliability:
         evidence = self.found[0].evidence
         photos = max(found.photos for found in self.found)
         few = "" if photos >= ENOUGH else f" - too few to believe any, {ENOUGH} photos are needed"
-        return f"{evidence.dataset}, {evidence.model}: which metrics deserve belief ({photos} photos{few})"
+        size = f"{photos} photo{'' if photos == 1 else 's'}{few}"
+        return f"{evidence.dataset}, {evidence.model}: which metrics deserve belief ({size})"
 
     def text(self) -> str:
         """Aligned text, then a sentence for each metric."""
@@ -204,7 +205,7 @@ def _best(found: Findings) -> str:
     if found.oracle is None:
         return "-"
     if not found.oracle.oracle_beats_random:
-        return "no room"
+        return "no room" if found.no_room else "-"
     return f"{_two(max(interval.mean for interval in found.oracle.shares.values()))} of {found.oracle.oracle}"
 
 

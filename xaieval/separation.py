@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from xaieval.evidence import Evidence
-from xaieval.paired_tests import holm, sign_flip
+from xaieval.paired_tests import decidable, holm, sign_flip
 from xaieval.score_tables import alike, common
 from xaieval.statistics import independent
 
@@ -36,6 +36,7 @@ class Separation:
         undecided: Neither, or too few photos to say.
         same: Methods whose scores are the control's on every common sample, to rounding: the metric cannot tell them.
         photos: Number of independent photos behind the comparison, of the method that has fewest.
+        decidable: Whether these are enough to find a difference for each method.
         beaten: Whether the control is better than every method. Each difference is at `LEVEL` without a correction, as
             all have to hold (an intersection-union test; Berger 1982, 10.1080/00401706.1982.10487790, unverified).
     """
@@ -47,6 +48,7 @@ class Separation:
     undecided: tuple[str, ...]
     same: tuple[str, ...]
     photos: int
+    decidable: bool
     beaten: bool
 
 
@@ -100,6 +102,7 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
     chance = sign_flip(table.to_numpy(), evidence.photos(table.index))
     p, mean = pd.Series(holm(chance), index=table.columns), table.mean()
     decided = (p < LEVEL) & (mean != 0)
+    photos = [evidence.photos(pair.index) for pair in pairs.values()]
     return Separation(
         difference=dict(mean),
         p=dict(p),
@@ -107,7 +110,8 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
         worse=_names(mean[decided & (mean < 0)]),
         undecided=_names(mean[~decided & ~mean.index.isin(same)]),
         same=tuple(same),
-        photos=min(independent(evidence.photos(pair.index)) for pair in pairs.values()),
+        photos=min(map(independent, photos)),
+        decidable=all(decidable(own, len(pairs), LEVEL) for own in photos),
         beaten=bool(((chance < LEVEL) & (mean < 0)).all()),
     )
 

@@ -15,11 +15,11 @@ from xaieval.comparison import ENOUGH
 from xaieval.evidence import Evidence, evidences
 from xaieval.metaquantus import BothSpaces, consistency
 from xaieval.ranking import Stability, rank_stability
-from xaieval.reading import Reading, reading
+from xaieval.reading import RANDOM, Reading, reading
 from xaieval.score_tables import common
 from xaieval.separation import CONTROLS, SHUFFLED, Separation, blind, separations, values_only
 from xaieval.signal_to_noise import Retest, SignalToNoise, retest, signal_to_noise
-from xaieval.statistics import independent
+from xaieval.statistics import connected, independent
 
 BELIEVE, DOUBT, UNKNOWN = "believe", "doubt", "unknown"
 
@@ -34,6 +34,8 @@ LEAST_RETEST = 0.5
 
 MOST_FLIPS = 0.1
 """Part of the pairs of methods that two removals decide, above which they may not decide oppositely."""
+
+SHUFFLED_MAPS = "its methods' own shuffled maps"
 
 DO_NOTHING = 0.5
 """The meta-consistency of a metric that does nothing."""
@@ -71,6 +73,12 @@ class Findings:
     def photos(self) -> int:
         """Number of independent photos on which all methods are compared."""
         return independent(self.evidence.photos(common([self.evidence.scores])))
+
+    @cached_property
+    def groups(self) -> int:
+        """Number of groups of these samples that share no photo: as many as photos, but fewer where mosaics do."""
+        samples = common([self.evidence.scores])
+        return len(connected(self.evidence.photos(samples))) if samples else 0
 
     @cached_property
     def separations(self) -> dict[str, Separation]:
@@ -117,6 +125,14 @@ class Findings:
         found = self.separations.get(SHUFFLED)
         return found is not None and len(found.p) >= max(FEWEST_METHODS, self.methods / 2)
 
+    @property
+    def no_room(self) -> bool:
+        """Whether neither the oracle nor any method is reliably better than random, though this could be found."""
+        random = self.separations.get(RANDOM)
+        if self.oracle is None or random is None or not (self.oracle.decidable and random.decidable):
+            return False
+        return not (self.oracle.oracle_beats_random or random.better)
+
 
 def findings(trials: pd.DataFrame) -> list[Findings]:
     """What can be measured of each metric, from trials or from the rows of a run alone."""
@@ -136,12 +152,12 @@ def verdict(found: Findings) -> Verdict:
 
 def _ignores(found: Findings) -> str:
     maps = found.methods + found.evidence.sentinels.shape[1]
-    enough = found.photos >= ENOUGH and maps >= FEWEST_METHODS  # on a few, all may have hit the target
+    enough = found.groups >= ENOUGH and maps >= FEWEST_METHODS  # on a few, all may have hit the target
     return "every map gets the same score" if enough and blind(found.evidence) else ""
 
 
 def _values_alone(found: Findings) -> str:
-    if not values_only(found.evidence) or not (found.photos >= ENOUGH or _continuous(found.evidence.scores)):
+    if not values_only(found.evidence) or not (found.groups >= ENOUGH or _continuous(found.evidence.scores)):
         return ""
     return "a method's own shuffled map gets the same score, so it says nothing about where a map points"
 
@@ -165,20 +181,27 @@ def _inverted(found: Findings) -> str:
 
 def _beaten(found: Findings) -> str:
     """By a map that knows nothing and is better than every method."""
-    best = [control for control in CONTROLS[1:] if control in found.separations and found.separations[control].beaten]
+    tested = {name: own for name, own in found.separations.items() if name != SHUFFLED and len(own.p) == found.methods}
+    best = [name for name, own in tested.items() if own.beaten]
     if not best or found.methods < FEWEST_METHODS:
         return ""
     return f"{_listed(best)} {'scores' if len(best) == 1 else 'score'} better than all {found.methods} methods"
 
 
 def _few_photos(found: Findings) -> str:
-    return "" if found.photos >= ENOUGH else f"{found.photos} photos are too few, {ENOUGH} are needed"
+    if found.groups >= ENOUGH:
+        return ""
+    if found.groups < found.photos:
+        return f"samples share photos and fall into {_count(found.groups, 'separate group')}, {ENOUGH} are needed"
+    if not found.photos:
+        return f"no photo has a score for all methods, {ENOUGH} are needed"
+    return f"{_count(found.photos, 'photo')} {'is' if found.photos == 1 else 'are'} too few, {ENOUGH} are needed"
 
 
 def _few_methods(found: Findings) -> str:
     if found.methods >= FEWEST_METHODS:
         return ""
-    return f"{found.methods or 'no'} method{'' if found.methods == 1 else 's'} with a score: too few for an order"
+    return f"{_count(found.methods, 'method')} with a score: too few for an order"
 
 
 def _noise(found: Findings) -> str:
@@ -195,15 +218,15 @@ def _noise(found: Findings) -> str:
 def _fooled(found: Findings) -> str:
     """By a map that knows nothing, as no method is better."""
     tested = [name for name in found.separations if name != SHUFFLED or found.shuffled_enough()]
-    equal = [name for name in tested if not found.separations[name].better]
+    equal = [name for name in tested if found.separations[name].decidable and not found.separations[name].better]
     names = ["its own shuffled map" if name == SHUFFLED else name for name in equal]
     return f"no method scores reliably better than {_listed(names, 'or')}" if names else ""
 
 
 def _no_room(found: Findings) -> str:
-    if found.oracle is None or found.oracle.oracle_beats_random:
+    if found.oracle is None or not found.no_room:
         return ""
-    return f"{found.oracle.oracle}, made to score well, is not reliably better than random, so there is nothing to win"
+    return f"neither {found.oracle.oracle}, made to score well, nor any method is reliably better than random"
 
 
 def _depends_on_removal(found: Findings) -> str:
@@ -211,6 +234,8 @@ def _depends_on_removal(found: Findings) -> str:
     if not others:
         return ""
     name, match = max(others.items(), key=lambda item: item[1].decided)
+    if match.pairs == 1:
+        return f"with the removal {name} the only pair of methods that both decide turns round"
     return (
         f"with the removal {name} {match.decided:.0%} of the {match.pairs} pairs of methods that both decide turn round"
     )
@@ -218,9 +243,13 @@ def _depends_on_removal(found: Findings) -> str:
 
 def _untested(found: Findings) -> str:
     lacking = [name for name in CONTROLS[2:] if name not in found.separations]
+    few = [name for name, own in found.separations.items() if not (own.decidable or own.better)]
     if not found.shuffled_enough():
-        lacking.insert(0, "its methods' own shuffled maps")
-    return f"not tested against {_listed(lacking)}: `xaieval reliability` does it" if lacking else ""
+        lacking.insert(0, SHUFFLED_MAPS)
+    if lacking:
+        return f"not tested against {_listed(lacking)}: `xaieval reliability` does it"
+    names = [SHUFFLED_MAPS if name == SHUFFLED else name for name in few]
+    return f"not tested against {_listed(names)}: scored on too few photos" if names else ""
 
 
 Rule = Callable[[Findings], str]
@@ -233,8 +262,8 @@ RULES: Sequence[tuple[str, str, Rule]] = (
     (UNKNOWN, "too few photos", _few_photos),
     (UNKNOWN, "too few methods", _few_methods),
     (DOUBT, "noise", _noise),
-    (DOUBT, "fooled", _fooled),
     (DOUBT, "no room", _no_room),
+    (DOUBT, "fooled", _fooled),
     (DOUBT, "depends on the removal", _depends_on_removal),
     (UNKNOWN, "not tested", _untested),
 )
@@ -247,14 +276,11 @@ of one comes after it."""
 
 
 def _believed(found: Findings) -> str:
-    beaten = [
-        f"{len(separation.better)} beat {'their own shuffled map' if name == SHUFFLED else name}"
-        for name, separation in found.separations.items()
-    ]
+    beaten = [_beating(len(separation.better), name) for name, separation in found.separations.items()]
     return "; ".join(
         [
             f"of {found.methods} methods {_listed(beaten)}",
-            f"they differ {_times(found.ratios['subsets'].ratio)} as much as the choice of photos makes them",
+            _spread(found.ratios["subsets"].ratio),
             *_caveats(found),
         ]
     )
@@ -273,8 +299,24 @@ def _listed(names: Sequence[str], word: str = "and") -> str:
     return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
+def _beating(count: int, control: str) -> str:
+    if control == SHUFFLED:
+        return f"{count} {'beats its' if count == 1 else 'beat their'} own shuffled map"
+    return f"{count} {'beats' if count == 1 else 'beat'} {control}"
+
+
+def _spread(ratio: float) -> str:
+    if np.isinf(ratio):
+        return "the choice of photos changes nothing"
+    return f"they differ {_times(ratio)} as much as the choice of photos makes them"
+
+
 def _times(ratio: float) -> str:
-    return "infinitely" if np.isinf(ratio) else f"{ratio:.1f} times"
+    return f"{ratio:.1f} times"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
 def _two(value: float) -> str:
