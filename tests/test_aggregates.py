@@ -138,6 +138,13 @@ def test_its_interval_is_binomial_without_ties():
     assert probability_of_improvement(first, np.zeros(40)) == pytest.approx((0.6, *binomial_ends(40, 24), 40))
 
 
+def test_the_interval_of_an_improvement_resamples_photos():
+    first = np.where(np.arange(40) < 24, 1.0, -1.0)
+    photos = np.repeat(np.arange(40), 3).tolist()
+    copies = probability_of_improvement(np.repeat(first, 3), np.zeros(120), photos)
+    assert copies == pytest.approx((*probability_of_improvement(first, np.zeros(40))[:3], 120))
+
+
 def test_missing_pairs_are_left_out():
     first, second = [1.0, np.nan, 3.0, 2.0, np.inf], [0.0, 0.0, np.nan, 4.0, 1.0]
     assert probability_of_improvement(first, second)[::3] == (0.5, 2)

@@ -81,6 +81,12 @@ def test_p_of_ties_and_zeros_is_the_approximation(seed, size):
     assert signed_rank(before, after) == pytest.approx(slow_p(before, after), rel=1e-9)
 
 
+def test_one_zero_is_no_sign():
+    """It could not be told by going through signs."""
+    before, after = np.zeros(7), np.array([0.0, 1, 2, -3, 4, 5, 6])
+    assert signed_rank(before, after) == pytest.approx(slow_p(before, after), rel=1e-9)
+
+
 def test_p_of_many_pairs_is_the_approximation():
     """At fifty pairs the exact p is still within a hundredth of it."""
     many, few = (normal(3, 2, size) + [[0], [0.2]] for size in (EXACT + 1, EXACT))
@@ -319,6 +325,8 @@ def test_undefined_scores():
         "too few scores where predictions stay under noise; too few scores where predictions change under disruption"
     )
     assert found.used_nr == Used(5, 5.0)
+    just = np.arange(12) < 6  # as many as are needed: scores lack, not predictions
+    assert of(clean, [few], [few], kept=[just], changed=[just]).reason == found.reason
     nothing = np.full((12, 4), np.nan)
     assert math.isnan(of(nothing, [other], [other]).score)
 

@@ -8,7 +8,7 @@ import pytest
 from random_numbers import global_state, normal
 from scipy import stats
 
-from xaieval.paired_tests import holm, sign_flip
+from xaieval.paired_tests import decidable, holm, sign_flip
 
 
 def enumerated(totals):
@@ -87,6 +87,36 @@ def test_photos_are_flipped_together():
     assert sign_flip(values, photos) == pytest.approx([enumerated(totals)])
     assert sign_flip(values, [(photo, photo + "2") for photo in photos]) == sign_flip(values, photos)
     assert sign_flip(values, photos) != pytest.approx(sign_flip(values))
+
+
+def test_a_photo_of_many_samples_weighs_more():
+    # Whatever the signs of 3, 2 and 1 are, the sum stays 2 from 0 or more, so p = 1; of means it is less.
+    values = [1.0] * 8 + [-3.0, -2.0, -1.0]
+    photos = ["a"] * 8 + list("bcd")
+    assert sign_flip(values, photos) == pytest.approx([enumerated([8, -3, -2, -1])])
+    assert enumerated([8, -3, -2, -1]) != enumerated([1, -3, -2, -1])
+
+
+def test_as_many_flips_as_there_are_patterns_are_all_of_them():
+    values = normal(3, 8)
+    assert sign_flip(values, resamples=2**8) == pytest.approx([enumerated(values)])
+
+
+def test_random_flips_count_the_real_one():
+    assert sign_flip(np.ones(40), resamples=999) == pytest.approx([1 / 1000])
+    assert sign_flip(np.ones(40), resamples=10) == pytest.approx([1 / 201])
+
+
+@pytest.mark.parametrize(("photos", "tests", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (7, 2, True)])
+def test_what_few_photos_can_decide(photos, tests, enough):
+    groups = [photo for photo in range(photos) for _ in range(3)]
+    best = sign_flip(np.ones((len(groups), tests)), groups)
+    assert decidable(groups, tests, 0.05) == enough == bool((holm(best) < 0.05).all())
+
+
+def test_nothing_and_what_is_connected_decide_nothing():
+    assert not decidable([], 1, 0.05)
+    assert not decidable([(place, place + 1) for place in range(30)], 1, 0.05)
 
 
 def test_photos_that_mosaics_connect_are_flipped_together():

@@ -214,6 +214,15 @@ def test_equal_means_tie_in_any_order_of_terms():
     values = np.array([0.1, 0.2, 0.3, 0.7])
     table = np.stack([values, values[[2, 0, 3, 1]], values[::-1]], axis=1)
     assert rank_stability(table, True).ranks.tolist() == [2, 2, 2]
+    for seed in range(20):  # at least one of twenty sums is another from its other end
+        values = normal(seed, 11)
+        assert rank_stability(np.stack([values, values[::-1]], axis=1), True, resamples=1).ranks.tolist() == [1.5, 1.5]
+
+
+def test_ends_are_ranks_that_were_drawn():
+    for seed in range(20):
+        stability = rank_stability(normal(seed, 6, 3), True, resamples=30)
+        assert {*stability.low, *stability.high} <= {1, 2, 3}
 
 
 def test_noise_is_uncertain():
@@ -341,6 +350,7 @@ def test_kendall_tau():
     assert kendall_tau([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
     assert kendall_tau([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert np.isnan(kendall_tau([1, 2, 3], [1, 1, 1]))
+    assert (kendall_tau([1, 2], [5, 9]), kendall_tau([1, 2], [9, 5])) == pytest.approx((1, -1))
     # Of three pairs two agree and one ties in the second: 2 / sqrt(3 * 2).
     assert kendall_tau([1, 2, 3, np.nan], [1, 1, 2, 0]) == pytest.approx(2 / 6**0.5)
     assert np.isnan(kendall_tau([1, np.nan], [1, 2]))

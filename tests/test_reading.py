@@ -88,6 +88,13 @@ def test_an_oracle_that_does_not_beat_random_bounds_nothing():
     assert not inverted.oracle_beats_random
 
 
+def test_copies_of_five_photos_prove_nothing():
+    scores, photos = {"a": [1] * 10, "random": [0] * 10}, [(f"p{number // 2}",) for number in range(10)]
+    assert read(evidence(scores, oracles={"greedy": [2] * 10})).oracle_beats_random
+    found = read(evidence(scores, oracles={"greedy": [2] * 10}, sources=photos))
+    assert (found.oracle_beats_random, found.decidable) == (False, False)  # p = 2 / 2^5
+
+
 def test_several_oracles_need_more_evidence():
     oracle = {"greedy": [1, 2, 3, 4, 5, 6]}
     scores = {"a": [1] * 6, "random": [0] * 6}
