@@ -111,7 +111,7 @@ def test_metrics_are_compared_on_the_methods_both_compare():
 
 
 def test_a_metric_that_ignores_everything_orders_nothing():
-    level = normal(6, 12)
+    level = 1 + np.abs(normal(6, 12))
     blind = {name: level * (1 + 1e-7 * number) for number, name in enumerate(NAMES)}  # rounding, always in one order
     found = board(blind=(blind, {}), sees=(scores([1, 2, 3, 4]), {}))
     assert np.isnan(found.tau.loc["blind", "sees"])
@@ -124,6 +124,7 @@ def test_one_metric():
     assert found.tau.to_numpy().tolist() == [[1.0]]
     assert np.isnan([*found.concordance.values(), *found.own.values()]).all()
     assert agreement([]).tau.shape == (0, 0)
+    assert np.isnan(board(one=({"a": [1, 2]}, {}), two=({"a": [2, 2]}, {})).concordance[ALL])
 
 
 def test_several_models_are_refused():
@@ -145,6 +146,9 @@ def test_removals_are_compared_on_the_same_samples():
     assert found["blur"].tau == pytest.approx(1 / 3)
     assert found["blur"].flipped == pytest.approx(1 / 3)
     assert np.isnan(found["blur"].decided)
+    lacking = {**run, "c": [3, "units", 0, 0]}
+    first = removals(evidence(lacking, removals={"blur": {"a": [5, 1], "b": [4, 1], "c": [9, 0]}}))["blur"]
+    assert first.tau == pytest.approx(1 / 3)  # on the first sample alone: a b c, then b a c
 
 
 @pytest.mark.parametrize("higher", [True, False])

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 from trial_frames import evidence, rows
 
+from xaieval.agreement import Match
+from xaieval.metaquantus import BothSpaces, MetaConsistency
 from xaieval.reliability import reliabilities
+from xaieval.signal_to_noise import Retest, SignalToNoise
 from xaieval.verdicts import Findings, findings, verdict
 
 METHODS, SENTINELS = ("a", "b", "c", "d"), ("random", "random_coarse", "edge_detector", "centre_blob")
@@ -62,6 +65,52 @@ def test_scores_that_a_shuffled_map_has_too():
 def test_hits_and_misses_are_equal_by_accident():
     hits = {name: np.array([1.0, 0, 1, place > 2]) for place, name in enumerate(METHODS)}
     assert judged(hits, hits).cause == "too few photos"
+    many = {name: np.tile(values, 6) for name, values in hits.items()}
+    assert judged(many, many).cause == "sees values alone"
+
+
+def test_scores_of_many_values_are_no_hits_and_misses():
+    scores = {name: np.tile(values, 2) for name, values in tables(3)[0].items()}  # half as many values as cells
+    assert judged(scores, {name: scores[name] for name in METHODS}).cause == "sees values alone"
+
+
+def sound(**planted):
+    """The verdict on a metric without flaw, but for what is planted."""
+    scores, shuffled = tables()
+    found = Findings(evidence(scores, shuffled=shuffled))
+    vars(found).update(planted)
+    return verdict(found)
+
+
+@pytest.mark.parametrize(("planted", "cause"), [
+    ({"ratios": {"subsets": 1.99, "draws": 9.0, "seeds": 9.0}}, "noise"),
+    ({"ratios": {"subsets": 9.0, "draws": 1.99, "seeds": 9.0}}, "noise"),
+    ({"ratios": {"subsets": 2.0, "draws": 2.0, "seeds": 0.1}}, ""),
+    ({"ratios": {"subsets": 2.0, "draws": np.nan, "seeds": np.nan}}, ""),
+    ({"retest": Retest(0.49, 0.51, 1.0)}, "noise"),
+    ({"retest": Retest(0.5, 0.5, 1.0)}, ""),
+    ({"removals": {"blur": Match(1.0, 0.0, 0.11, 9), "mean": Match(0.0, 0.5, 0.0, 9)}}, "depends on the removal"),
+    ({"removals": {"blur": Match(0.0, 0.5, 0.1, 10)}}, ""),
+    ({"removals": {"blur": Match(0.0, 0.5, np.nan, 0)}}, ""),
+])  # fmt: skip
+def test_where_each_threshold_lies(planted, cause):
+    if ratios := planted.get("ratios"):
+        planted = {"ratios": {kind: SignalToNoise(ratio, 1.0, ratio, 24) for kind, ratio in ratios.items()}}
+    found = sound(**planted)
+    assert (found.cause, found.belief) == (cause, "doubt" if cause else "believe")
+
+
+def test_the_removal_that_turns_most_pairs_is_named():
+    matches = {"blur": Match(1.0, 0.0, 0.2, 9), "mean": Match(1.0, 0.0, 0.5, 8), "noise": Match(1.0, 0.0, 0.3, 9)}
+    assert sound(removals=matches).sentence.startswith("with the removal mean 50% of the 8 pairs ")
+
+
+@pytest.mark.parametrize(("score", "told"), [(0.5, " (MC .50)"), (0.51, ""), (np.nan, "")])
+def test_a_metric_that_does_not_react_is_believed_with_a_but(score, told):
+    found = sound(consistency=BothSpaces(MetaConsistency(), MetaConsistency(), score, ""))
+    assert found.belief == "believe"
+    assert found.sentence.endswith(told or " makes them")
+    assert ("but it reacts to perturbed models and inputs no better" in found.sentence) == bool(told)
 
 
 def test_two_equal_methods_are_no_flaw_of_a_metric():
@@ -271,6 +320,13 @@ def test_a_table_for_each_dataset_and_model():
         f"photos, {model}: which metrics deserve belief (24 photos)" for model in ("one", "two")
     ]
     assert len(findings(frame)) == 4
+
+
+def test_concordance_tells_of_how_many_metrics_it_is():
+    scores, _ = tables()
+    frames = [rows(scores, metric=metric) for metric in "mno"] + [rows({"a": scores["a"]}, metric="alone")]
+    (table,) = reliabilities(pd.concat(frames))
+    assert "faithfulness 1.00 (3), all 1.00 (3)." in table.text()
 
 
 def test_text_markdown_and_csv_tell_the_same():

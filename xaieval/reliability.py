@@ -101,7 +101,8 @@ class Reliability:
 
     def _concordance(self) -> Iterator[str]:
         """Kendall's W of the metrics of each category, and of all."""
-        sizes = Counter(found.evidence.category for found in self.found) | {ALL: len(self.found)}
+        compared = [found.evidence.category for found in self.found if found.methods > 1]
+        sizes = Counter(compared) | {ALL: len(compared)}
         found = [
             f"{name} {_two(self.agreement.concordance[name])} ({sizes[name]})"
             for name in (*CATEGORIES, ALL)
