@@ -26,11 +26,14 @@ BELIEVE, DOUBT, UNKNOWN = "believe", "doubt", "unknown"
 FEWEST_METHODS = 3
 """Methods below which there is no order to speak of."""
 
+FEWEST_BETTER = 2
+"""Methods that have to be better than a map that knows nothing: of a single one there is no order."""
+
 LEAST_RATIO = 2.0
 """Spread between methods over noise below which a quarter of their variance or more is chance."""
 
 LEAST_RETEST = 0.5
-"""Correlation of two draws of a metric below which more than half of what a score shows is the draw."""
+"""Correlation of two draws of a metric below which more than half of what a single score shows is the draw."""
 
 MOST_FLIPS = 0.1
 """Part of the pairs of methods that two removals decide, above which they may not decide oppositely."""
@@ -170,6 +173,13 @@ def _continuous(scores: pd.DataFrame) -> bool:
 
 
 def _inverted(found: Findings) -> str:
+    """Shuffled maps are better than methods, and so is whatever else knows nothing."""
+    others = [own for name, own in found.separations.items() if name != SHUFFLED]
+    inverted = bool(others) and all(len(own.worse) > len(own.better) for own in others)
+    return _prefers_shuffled(found) if inverted else ""
+
+
+def _prefers_shuffled(found: Findings) -> str:
     separation = found.separations.get(SHUFFLED)
     if separation is None or not found.shuffled_enough() or len(separation.worse) <= len(separation.better):
         return ""
@@ -205,22 +215,27 @@ def _few_methods(found: Findings) -> str:
 
 
 def _noise(found: Findings) -> str:
-    ratio, draws, again = found.ratios["subsets"].ratio, found.ratios["draws"].ratio, found.retest.correlation
+    ratio, draws = found.ratios["subsets"].ratio, found.ratios["draws"]
     if ratio < LEAST_RATIO:
         return f"methods differ only {_times(ratio)} as much as the choice of photos makes them"
-    if draws < LEAST_RATIO:
-        return f"methods differ only {_times(draws)} as much as the metric's draws make them"
-    if again < LEAST_RETEST:
-        return f"another draw of the metric repeats its scores with a correlation of {_two(again)} only"
+    if draws.ratio < LEAST_RATIO:
+        on = _count(draws.samples, "sample")
+        return f"methods differ only {_times(draws.ratio)} as much as the metric's draws make them, on {on}"
     return ""
 
 
 def _fooled(found: Findings) -> str:
-    """By a map that knows nothing, as no method is better."""
-    tested = [name for name in found.separations if name != SHUFFLED or found.shuffled_enough()]
-    equal = [name for name in tested if found.separations[name].decidable and not found.separations[name].better]
-    names = ["its own shuffled map" if name == SHUFFLED else name for name in equal]
-    return f"no method scores reliably better than {_listed(names, 'or')}" if names else ""
+    """By a map that knows nothing, as no two methods are better: of one alone there is no order."""
+    tested = {name: own for name, own in found.separations.items() if name != SHUFFLED or found.shuffled_enough()}
+    better = {
+        "its own shuffled map" if name == SHUFFLED else name: own.better
+        for name, own in tested.items()
+        if own.decidable and len(own.better) < FEWEST_BETTER
+    }
+    groups: dict[str, list[str]] = {}
+    for control, methods in sorted(better.items(), key=lambda item: len(item[1])):
+        groups.setdefault(f"only {methods[0]}" if methods else "no method", []).append(control)
+    return "; ".join(f"{who} scores reliably better than {_listed(names, 'or')}" for who, names in groups.items())
 
 
 def _no_room(found: Findings) -> str:
@@ -258,6 +273,7 @@ RULES: Sequence[tuple[str, str, Rule]] = (
     (DOUBT, "ignores the explanation", _ignores),
     (DOUBT, "sees values alone", _values_alone),
     (DOUBT, "inverted", _inverted),
+    (DOUBT, "prefers shuffled maps", _prefers_shuffled),
     (DOUBT, "fooled", _beaten),
     (UNKNOWN, "too few photos", _few_photos),
     (UNKNOWN, "too few methods", _few_methods),
@@ -290,6 +306,9 @@ def _caveats(found: Findings) -> Iterator[str]:
     """What does not decide, and should be known."""
     if found.ratios["seeds"].ratio < LEAST_RATIO:
         yield f"but only {_times(found.ratios['seeds'].ratio)} as much as the methods' own seeds do"
+    again = found.retest.correlation
+    if again < LEAST_RETEST:
+        yield f"but another draw of the metric repeats single scores with a correlation of {_two(again)}"
     score = found.consistency.score
     if not isnan(score) and score <= DO_NOTHING:
         yield f"but it reacts to perturbed models and inputs no better than one that does nothing (MC {_two(score)})"
@@ -300,9 +319,7 @@ def _listed(names: Sequence[str], word: str = "and") -> str:
 
 
 def _beating(count: int, control: str) -> str:
-    if control == SHUFFLED:
-        return f"{count} {'beats its' if count == 1 else 'beat their'} own shuffled map"
-    return f"{count} {'beats' if count == 1 else 'beat'} {control}"
+    return f"{count} beat {'their own shuffled map' if control == SHUFFLED else control}"
 
 
 def _spread(ratio: float) -> str:
