@@ -207,6 +207,8 @@ class CaptumMethod(_Stranger):
             options["target"] = piece.target
         if "internal_batch_size" in asked:  # otherwise all steps of all inputs at once
             options.setdefault("internal_batch_size", piece.count)
+        if piece.attended is not None and "additional_forward_args" in asked:  # Captum expands it as the inputs
+            options.setdefault("additional_forward_args", (piece.attended,))
         if "baselines" in asked and asked["baselines"].default is inspect.Parameter.empty:
             zero = piece.removal("zero").values[:1]
             options.setdefault("baselines", zero.expand(2, *zero.shape[1:]))  # a distribution: at least two of them
@@ -229,6 +231,10 @@ class CountingModule(nn.Module):
 
     Evaluations are booked to the explicand, a backward when a gradient comes back through the logits. The user's module
     is the submodule `module`; it is always evaluated in evaluation mode and with copies of its weights.
+
+    Attributes:
+        attended: What the module reads of each of the explicand's n inputs, `(n, *F)`, or None. Who hands over other
+            rows than these hands over theirs as a second argument.
     """
 
     def __init__(self, explicand: Explicand) -> None:
@@ -236,22 +242,39 @@ class CountingModule(nn.Module):
         self.module = explicand.classifier.module
         self._classifier = explicand.classifier
         self._meter = explicand.meter
+        self.attended = explicand.attended
         self.training = False
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits; with a graph where gradients are enabled."""
+    def forward(self, inputs: Tensor, attended: Tensor | None = None) -> Tensor:
+        """Logits; with a graph where gradients are enabled.
+
+        Raises:
+            ValueError: What each of the inputs attends to is not known.
+        """
         count = len(inputs)
+        attended = self._rows(count) if attended is None else attended
         self._meter.spend(count)
         watched = any(part._forward_hooks or part._forward_pre_hooks for part in self.module.modules())
         if not (torch.is_grad_enabled() or watched):  # a hook has to see all inputs in one call
-            return self._classifier.logits(inputs)
+            return self._classifier.logits(inputs, attended)
         # The weights need no gradient: without one at the inputs no layer would have one.
         if torch.is_grad_enabled() and not inputs.requires_grad:
             inputs = inputs.detach().requires_grad_()
-        logits = self._classifier.differentiable(inputs)
+        logits = self._classifier.differentiable(inputs, attended)
         if logits.requires_grad:
             logits.register_hook(lambda gradient: self._meter.spend(0, count))
         return logits
+
+    def _rows(self, count: int) -> Tensor | None:
+        """What as many inputs attend to."""
+        if self.attended is None or len(self.attended) == count:
+            return self.attended
+        if len(self.attended) > 1:
+            raise ValueError(
+                f"the model got {count} inputs for {len(self.attended)} samples: call it as model(inputs, attended) "
+                "with the rows of model.attended that belong to them"
+            )
+        return self.attended.expand(count, *self.attended.shape[1:])
 
     def train(self, mode: bool = True) -> Self:
         """Do nothing: the user's module keeps its mode, and its calls are always in evaluation mode."""

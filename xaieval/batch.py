@@ -50,6 +50,12 @@ class Batch:
         """The unchanged input of each pair, `(n, C, *F)`."""
         return self.of_rows(self.explicand.inputs)
 
+    @property
+    def attended(self) -> Tensor | None:
+        """What the module reads of each pair `(n, *F)`, or None where it has no such argument."""
+        attended = self.explicand.attended
+        return None if attended is None else self.of_rows(attended)
+
     def of_rows(self, values: Tensor) -> Tensor:
         """Values `(N, ...)` of the samples at the pairs, `(n, ...)`; a view where all pairs belong to one sample."""
         if len(self._segments) == 1:
@@ -87,12 +93,13 @@ class Batch:
     def scores(self, inputs: Tensor) -> Scores:
         """Scores `(n,)` of inputs `(n, C, *F)`, for the target of each pair's sample."""
         self.explicand.meter.spend(len(self))
-        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target))
+        return self.explicand.classifier.scores(inputs, self.of_rows(self.explicand.target), self.attended)
 
     def gradients(self, inputs: Tensor, score: str = "logit") -> Tensor:
         """Gradients `(n, C, *F)` of the score at inputs `(n, C, *F)`."""
         self.explicand.meter.spend(len(self), len(self))
-        return self.explicand.classifier.gradients(inputs, self.of_rows(self.explicand.target), score)[1]
+        target = self.of_rows(self.explicand.target)
+        return self.explicand.classifier.gradients(inputs, target, score, attended=self.attended)[1]
 
     def copies(self, inputs: Tensor, common_draws: bool = False) -> Explicand:
         """The pairs as an explicand of n perturbed copies, for methods and metrics that explain again.
@@ -114,6 +121,7 @@ class Batch:
             ids=[parent.ids[sample] for sample, _ in owners],
             mask=None if parent.mask is None else self.of_rows(parent.mask),
             present=None if parent.present is None else self.of_rows(parent.present),
+            attended=self.attended,
             copy=copy,
         )
 

@@ -20,23 +20,27 @@ def bind(
     ids: Sequence[str] | None,
     mask: Tensor | None,
     present: Tensor | None,
+    attended: Tensor | None,
 ) -> Explicand:
     """An explicand of checked inputs; see `Classifier.explicand`."""
     inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()
-    ids = _checked_ids(ids, inputs)
     mask, present = _checked_mask("mask", mask, inputs), _checked_present(present, inputs)
+    attended = _checked_attended(attended, present, inputs)
+    ids = _checked_ids(ids, inputs, attended)
     meter = Meter(inputs.device)
     if target is None:
         with meter.making() as ledger:
             meter.spend(len(inputs))
-            logits = classifier.logits(inputs)
-        explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter)
+            logits = classifier.logits(inputs, attended)
+        explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter, attended=attended)
         explicand.preload("logits", logits, ledger)
         _ = explicand.clean  # read from the logits, so that a store keeps it with the class found
         return explicand
     if classifier.classes is None:
-        classifier.logits(inputs[:1])  # how many classes there are; no evaluation of a sample, not counted
-    return Explicand(classifier, inputs, _checked_target(target, inputs, classifier), ids, mask, present, meter=meter)
+        # How many classes there are; no evaluation of a sample, not counted.
+        classifier.logits(inputs[:1], None if attended is None else attended[:1])
+    classes = _checked_target(target, inputs, classifier)
+    return Explicand(classifier, inputs, classes, ids, mask, present, meter=meter, attended=attended)
 
 
 def _checked_inputs(inputs: Tensor) -> Tensor:
@@ -54,18 +58,20 @@ def _checked_inputs(inputs: Tensor) -> Tensor:
     return inputs.detach()
 
 
-def _checked_ids(ids: Sequence[str] | None, inputs: Tensor) -> Sequence[str]:
+def _checked_ids(ids: Sequence[str] | None, inputs: Tensor, attended: Tensor | None) -> Sequence[str]:
+    if ids is None and inputs.is_meta:
+        return [f"sample {i}" for i in range(len(inputs))]
     if ids is None:
-        return (
-            [f"sample {i}" for i in range(len(inputs))] if inputs.is_meta else [_content(row) for row in inputs.cpu()]
-        )
+        rows = (inputs,) if attended is None else (inputs, attended)
+        return [_content(*row) for row in zip(*(values.cpu() for values in rows), strict=True)]
     if len(ids) != len(inputs):
         raise ValueError(f"ids must name each of the {len(inputs)} samples, got {len(ids)}")
     return [str(name) for name in ids]
 
 
-def _content(row: Tensor) -> str:
-    return blake2b(row.contiguous().numpy().tobytes(), digest_size=8).hexdigest()
+def _content(*row: Tensor) -> str:
+    content = b"".join(values.contiguous().numpy().tobytes() for values in row)
+    return blake2b(content, digest_size=8).hexdigest()
 
 
 def _checked_mask(name: str, mask: Tensor | None, inputs: Tensor) -> Tensor | None:
@@ -89,6 +95,20 @@ def _checked_present(present: Tensor | None, inputs: Tensor) -> Tensor | None:
     if present is not None and not present.is_meta and not bool(present.flatten(1).any(1).all()):
         raise ValueError("present must leave at least one feature of each sample, got a sample that has none")
     return present
+
+
+def _checked_attended(attended: Tensor | None, present: Tensor | None, inputs: Tensor) -> Tensor | None:
+    attended = _checked_mask("attended", attended, inputs)
+    if attended is None or attended.is_meta:
+        return attended
+    if not bool(attended.flatten(1).any(1).all()):
+        raise ValueError("attended must leave at least one feature of each sample, got a sample that has none")
+    if bool((~attended if present is None else present & ~attended).any()):
+        raise ValueError(
+            "present features must be attended, got some that the model does not read: padding has to be False in "
+            "present as well"
+        )
+    return attended
 
 
 def _checked_target(target: Tensor | Sequence[int] | int, inputs: Tensor, classifier: Classifier) -> Tensor:

@@ -37,6 +37,7 @@ class Bound:
         present: Tensor | None = None,
         copy: Sequence[str] | None = None,
         meter: Meter | None = None,
+        attended: Tensor | None = None,
     ) -> None:
         self.classifier = classifier
         self.inputs = inputs
@@ -44,6 +45,7 @@ class Bound:
         self.ids = tuple(ids)
         self.mask = mask
         self.present = present
+        self.attended = attended
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
         self.draws = Draws(inputs.device)
@@ -151,7 +153,7 @@ class Bound:
         def make() -> Tensor:
             self._check_weights()
             self.meter.spend(self.count)
-            return self.classifier.logits(self.inputs)
+            return self.classifier.logits(self.inputs, self.attended)
 
         return self.shared("logits", make)
 
@@ -162,7 +164,7 @@ class Bound:
         def make() -> Tensor:
             self._check_weights()
             self.meter.spend(self.count, self.count)
-            return self.classifier.gradients(self.inputs, self.target)[1]
+            return self.classifier.gradients(self.inputs, self.target, attended=self.attended)[1]
 
         return self.shared("gradient", make)
 
@@ -179,7 +181,7 @@ class Bound:
         def make() -> Tensor:
             self._check_weights()
             self.meter.spend(self.count, self.count)
-            return self.classifier.gradients(self.inputs, self.target, rule=rule)[1]
+            return self.classifier.gradients(self.inputs, self.target, rule=rule, attended=self.attended)[1]
 
         return self.shared(f"gradient:{rule}", make)
 
@@ -196,7 +198,7 @@ class Bound:
         self._check_weights()
         rows = self.count * (1 + len(others))
         self.meter.spend(rows, rows)
-        return self.classifier.propagated([self.inputs, *others], self.target, make)
+        return self.classifier.propagated([self.inputs, *others], self.target, make, self.attended)
 
     def attentions(self, key: str, mix: Mix, gradients: bool = False) -> Tensor:
         """What each place gives, through all attentions, to the tokens that the logits read, `(N, 1, h, w)`.
@@ -214,7 +216,7 @@ class Bound:
 
         def make() -> Tensor:
             self._check_weights()
-            maps = self.classifier.attentions(self.inputs, self.target, mix, gradients)
+            maps = self.classifier.attentions(self.inputs, self.target, mix, gradients, self.attended)
             self.meter.spend(self.count, self.count * gradients)  # afterwards: a refusal costs nothing
             return maps
 

@@ -116,7 +116,7 @@ def links(explicand: Explicand, layers: Sequence[str] = ()) -> tuple[Link, ...]:
     Raises:
         ValueError: The layers are no chain, or the model has none.
     """
-    chain = explicand.classifier.structure.chain(explicand.inputs)
+    chain = explicand.classifier.structure.chain(explicand.inputs, explicand.attended)
     return chain.named(layers) if layers else chain.found()
 
 
@@ -258,12 +258,13 @@ class Cut:
                 batch.write(maps, _contribution(gave - output, effects))
             return torch.where(_ranked(effects, gave), output, gave)
 
-        name = self.link.name
+        name, attended = self.link.name, batch.attended
         found = self.explicand.edited(
             batch.inputs[:1],
             batch.of_rows(self.explicand.target),
             {name: lambda _: without(given, gone)},
             {name: leave},
+            None if attended is None else attended[:1],
         )
         batch.write(scores, found.values)
 
@@ -307,7 +308,7 @@ def _read(batch: Batch, link: Link, effects: Tensor) -> tuple[Tensor, Tensor, Te
     layer = {link.name: find_layer(explicand.classifier.module, link.name)}
     entering, leaving = editing(layer, {link.name: enter}, arriving=True), editing(layer, {link.name: leave})
     with torch.enable_grad(), entering, leaving:
-        logits = explicand.classifier.differentiable(batch.inputs)
+        logits = explicand.classifier.differentiable(batch.inputs, batch.attended)
         score = Scores.read(logits, batch.of_rows(explicand.target)).logit.sum()
         given, gave = kept["given"], kept["gave"]
         (gradient,) = torch.autograd.grad(score, gave, retain_graph=True)
@@ -351,7 +352,8 @@ def sufficiency(explicand: Explicand, graph: CausalGraph) -> Scores:
     with keepable():
         for batch in explicand.batches(1, "scores"):
             edits = {name: partial(_all_without, gone=mask) for name, mask in gone.items()}
-            batch.write(scores, explicand.edited(batch.inputs, batch.of_rows(explicand.target), edits).values)
+            target = batch.of_rows(explicand.target)
+            batch.write(scores, explicand.edited(batch.inputs, target, edits, attended=batch.attended).values)
     return Scores(scores[:, 0])
 
 

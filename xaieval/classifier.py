@@ -134,6 +134,7 @@ class Classifier:
         ids: Sequence[str] | None = None,
         mask: Tensor | None = None,
         present: Tensor | None = None,
+        attended: Tensor | None = None,
     ) -> Explicand:
         """Bind a batch of inputs to this model and to the class explained for each.
 
@@ -143,41 +144,44 @@ class Classifier:
             ids: Names of the samples, on which their random draws depend; None: a hash of the content.
             mask: Ground truth `(N, *F)`, True on the features that should be found.
             present: `(N, *F)`, False on padding that is to be left out everywhere; None: every feature exists.
+            attended: `(N, *F)`, what the module reads, for a text its tokens and special tokens but no padding; then
+                the module is called as `module(inputs, attended)`. None: it is called as `module(inputs)`.
 
         Raises:
-            ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape.
+            ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape, a feature that
+                is present but not attended.
             TypeError: The model does not return logits `(N, classes)`.
         """
         from xaieval.binding import bind  # the one upward import: it stands on this file
 
         with keepable():
             self._call.refresh()
-            return bind(self, inputs, target, ids, mask, present)
+            return bind(self, inputs, target, ids, mask, present, attended)
 
-    # -- calls --
+    # -- calls; `attended` `(N, *F)` goes with the inputs, row by row --
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor, attended: Tensor | None = None) -> Tensor:
         """Logits `(N, classes)` of `(N, C, *F)`, without gradients."""
 
         def run(part: slice) -> Tensor:
             with torch.no_grad():
-                return self._call(inputs[part], self.precision != "float32")
+                return self._call(inputs[part], self.precision != "float32", attended=_rows(attended, part))
 
         return torch.cat(list(self.batch_size["scores"].packed(run, len(inputs))))
 
-    def differentiable(self, inputs: Tensor) -> Tensor:
+    def differentiable(self, inputs: Tensor, attended: Tensor | None = None) -> Tensor:
         """Logits `(n, classes)` of `(n, C, *F)` from one call, with a graph where gradients are enabled.
 
         For code that is not ours; it chooses how many inputs to hand over.
         """
-        return self._call(inputs, self.precision == "bfloat16_all")
+        return self._call(inputs, self.precision == "bfloat16_all", attended=attended)
 
-    def scores(self, inputs: Tensor, target: Tensor) -> Scores:
+    def scores(self, inputs: Tensor, target: Tensor, attended: Tensor | None = None) -> Scores:
         """Scores `(N,)` of `(N, C, *F)` for the targets `(N,)`."""
 
         def run(part: slice) -> Tensor:
             with torch.no_grad():
-                logits = self._call(inputs[part], self.precision != "float32")
+                logits = self._call(inputs[part], self.precision != "float32", attended=_rows(attended, part))
                 return Scores.read(logits, target[part]).values
 
         return Scores(torch.cat(list(self.batch_size["scores"].packed(run, len(inputs)))))
@@ -188,6 +192,7 @@ class Classifier:
         target: Tensor,
         arriving: Mapping[str, Edit] | None = None,
         outputs: Mapping[str, Edit] | None = None,
+        attended: Tensor | None = None,
     ) -> Scores:
         """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited.
 
@@ -200,32 +205,40 @@ class Classifier:
             arriving: What becomes of the first argument of a layer, by the layer's name; `(n, K, h, w)` or features.
             outputs: What becomes of the output of a layer, by the layer's name; tokens and channels-last activations
                 are edited as `(n, K, h, w)`, tokens that stand for no place stay.
+            attended: `(n, *F)`, or `(1, *F)`, as the inputs.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
             UnsupportedError: A layer is given tokens or channels-last activations, where what arrives is to be edited.
         """
-        before, after = arriving or {}, self._at_places(outputs or {}, inputs)
+        before, after = arriving or {}, self._at_places(outputs or {}, inputs, attended)
         modules = {name: find_layer(self.module, name) for name in (*before, *after)}
         for name in before:
-            self.structure.places(inputs).check_arriving(name)
+            self.structure.places(inputs, attended).check_arriving(name)
         with torch.no_grad(), editing(modules, before, arriving=True) as entered, editing(modules, after) as left:
-            logits = self._call(inputs, self.precision != "float32", len(target))
+            logits = self._call(inputs, self.precision != "float32", len(target), attended)
         missing = [name for name in modules if name not in entered | left]
         if missing:
             raise ValueError(f"layer {missing[0]!r} was not reached by the call, so nothing was edited there")
         return Scores.read(logits, target)
 
-    def _at_places(self, edits: Mapping[str, Edit], example: Tensor) -> dict[str, Edit]:
+    def _at_places(self, edits: Mapping[str, Edit], example: Tensor, attended: Tensor | None) -> dict[str, Edit]:
         """Edits of `(n, K, h, w)` as edits of what the layers give."""
 
         def edited(edit: Edit, layout: Layout) -> Edit:
             return lambda output: layout.put(output, edit(layout.places(output)))
 
-        layouts = self.structure.layouts(list(edits), example)
+        layouts = self.structure.layouts(list(edits), example, attended)
         return {name: edited(edit, layouts[name]) for name, edit in edits.items()}
 
-    def gradients(self, inputs: Tensor, target: Tensor, score: str = "logit", rule: str = "") -> tuple[Scores, Tensor]:
+    def gradients(
+        self,
+        inputs: Tensor,
+        target: Tensor,
+        score: str = "logit",
+        rule: str = "",
+        attended: Tensor | None = None,
+    ) -> tuple[Scores, Tensor]:
         """Scores `(N,)` and their gradients `(N, C, *F)` at the inputs; one forward and one backward each.
 
         Args:
@@ -233,6 +246,7 @@ class Classifier:
             target: The class explained for each, `(N,)`.
             score: Form of the score.
             rule: How gradients pass rectifiers, `guided` or `deconvnet`; empty: by their derivative.
+            attended: `(N, *F)`.
 
         Raises:
             UnsupportedError: A rule, and a model that calls no rectifier.
@@ -241,7 +255,8 @@ class Classifier:
         def run(part: slice) -> tuple[Tensor, Tensor]:
             with keepable(), torch.enable_grad(), self._rectifying(rule):
                 leaf = normal(inputs[part]).detach().requires_grad_()
-                scores = Scores.read(self._call(leaf, self.precision == "bfloat16_all"), normal(target[part]))
+                logits = self._call(leaf, self.precision == "bfloat16_all", attended=_rows(attended, part))
+                scores = Scores.read(logits, normal(target[part]))
                 (gradient,) = _gradients(scores.of(score), [leaf])
             return scores.values.detach(), gradient
 
@@ -263,7 +278,11 @@ class Classifier:
             )
 
     def propagated(
-        self, variants: Sequence[Tensor], target: Tensor, make: Callable[[], Propagation]
+        self,
+        variants: Sequence[Tensor],
+        target: Tensor,
+        make: Callable[[], Propagation],
+        attended: Tensor | None = None,
     ) -> tuple[Scores, Tensor]:
         """Scores `(K, N)` of K variants of each sample, and what a propagation brings back to the first, `(N, C, *F)`.
 
@@ -275,6 +294,7 @@ class Classifier:
             variants: `(N, C, *F)` each.
             target: The class explained for each sample, `(N,)`.
             make: The rules; called anew for each call of the model.
+            attended: `(N, *F)`, for all variants of a sample.
 
         Raises:
             UnsupportedError: The model calls a function that has no rule; names the layer.
@@ -285,9 +305,11 @@ class Classifier:
             with keepable(), torch.enable_grad():
                 leaf = torch.cat(rows).detach().requires_grad_()
                 with make() as mode:
-                    logits = self._call(leaf)
+                    logits = self._call(leaf, attended=_rows(attended, part, len(rows)))
                 if mode.unsupported:
-                    raise mode.refusal(self._callers(torch.cat([row[:1] for row in rows]), make()))
+                    first = slice(part.start, part.start + 1)
+                    seen = _rows(attended, first, len(rows))
+                    raise mode.refusal(self._callers(torch.cat([row[:1] for row in rows]), make(), seen))
                 scores = Scores.read(logits, normal(target[part]).repeat(len(rows)))
                 (gradient,) = _gradients(scores.logit[: len(rows[0])], [leaf])
             return scores.values.detach().unflatten(0, (len(rows), -1)), gradient[: len(rows[0])]
@@ -308,10 +330,10 @@ class Classifier:
         if mode.unsupported:
             raise mode.refusal(mode.unsupported)
 
-    def _callers(self, inputs: Tensor, mode: Propagation) -> dict[str, str]:
+    def _callers(self, inputs: Tensor, mode: Propagation, attended: Tensor | None) -> dict[str, str]:
         """The layer that calls each unsupported function, from another call; no evaluation of a sample."""
         with located(self.module, mode), mode:
-            self._call(inputs.detach().requires_grad_())
+            self._call(inputs.detach().requires_grad_(), attended=attended)
         return mode.unsupported
 
     def activations(
@@ -321,6 +343,7 @@ class Classifier:
         layers: Sequence[str],
         arrived: bool = False,
         make: Callable[[], Propagation] | None = None,
+        attended: Tensor | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Output of each layer and the gradient of the logit there, from one forward and one backward for all layers.
 
@@ -331,6 +354,7 @@ class Classifier:
             arrived: Each layer's input in place of its output; the gradient is that at the output still.
             make: Rules that replace derivatives between the layers and the logits; called anew for each call of the
                 model.
+            attended: `(N, *F)`.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
@@ -338,13 +362,14 @@ class Classifier:
         """
         modules, layouts = (
             {name: find_layer(self.module, name) for name in layers},
-            self.structure.layouts(layers, inputs),
+            self.structure.layouts(layers, inputs, attended),
         )
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
                 with self._propagating(make):
-                    logits = self._call(normal(inputs[part]), self.precision == "bfloat16_all" and make is None)
+                    half = self.precision == "bfloat16_all" and make is None
+                    logits = self._call(normal(inputs[part]), half, attended=_rows(attended, part))
                 _check_reached(layers, kept)
                 outputs = [kept[name] for name in layers]
                 gradients = _gradients(Scores.read(logits, normal(target[part])).logit, outputs)
@@ -358,7 +383,7 @@ class Classifier:
             for name in layers
         }
 
-    def outputs(self, inputs: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    def outputs(self, inputs: Tensor, layers: Sequence[str], attended: Tensor | None = None) -> dict[str, Tensor]:
         """Output of each layer `(N, K, h, w)` for `(N, C, *F)`, from one forward for all layers.
 
         Raises:
@@ -366,19 +391,21 @@ class Classifier:
         """
         modules, layouts = (
             {name: find_layer(self.module, name) for name in layers},
-            self.structure.layouts(layers, inputs),
+            self.structure.layouts(layers, inputs, attended),
         )
 
         def run(part: slice) -> dict[str, Tensor]:
             with torch.no_grad(), watch(modules) as kept:
-                self._call(inputs[part], self.precision == "bfloat16_all")
+                self._call(inputs[part], self.precision == "bfloat16_all", attended=_rows(attended, part))
                 _check_reached(layers, kept)
             return {name: layouts[name].places(output.detach()).float() for name, output in kept.items()}
 
         parts = list(self.batch_size["scores"].packed(run, len(inputs)))
         return {name: torch.cat([part[name] for part in parts]) for name in layers}
 
-    def attentions(self, inputs: Tensor, target: Tensor, mix: Mix, gradients: bool = False) -> Tensor:
+    def attentions(
+        self, inputs: Tensor, target: Tensor, mix: Mix, gradients: bool = False, attended: Tensor | None = None
+    ) -> Tensor:
         """What each place gives, through all attentions, to the tokens that the logits read, `(N, 1, h, w)`.
 
         Which tokens are read, and which stand for a place, is looked up with one input for each input shape; these
@@ -389,25 +416,27 @@ class Classifier:
             target: The class explained for each, `(N,)`.
             mix: Makes of an attention's weights `(n, heads, T, T)` what each token takes over from each, `(n, T, T)`.
             gradients: Whether it is also given the logit's gradients at the weights; then there is a backward as well.
+            attended: `(N, *F)`.
 
         Raises:
             UnsupportedError: The model does not attend over all its tokens again and again, or they are no grid.
         """
-        read, tokens = self.structure.reading(inputs), self.structure.tokens(inputs)
+        read, tokens = self.structure.reading(inputs, attended), self.structure.tokens(inputs, attended)
 
         def run(part: slice) -> Tensor:
             def score() -> Tensor:
                 leaf = normal(inputs[part]).detach().requires_grad_(gradients)
-                return Scores.read(self._call(leaf, self.precision == "bfloat16_all"), normal(target[part])).logit
+                logits = self._call(leaf, self.precision == "bfloat16_all", attended=_rows(attended, part))
+                return Scores.read(logits, normal(target[part])).logit
 
             with keepable():
                 return carried(read, matrices(self.module, mix, score, gradients), tokens)
 
         return torch.cat(list(self.batch_size["gradients" if gradients else "scores"].packed(run, len(inputs))))
 
-    def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def weight_gradients(self, inputs: Tensor, target: Tensor, attended: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
-        return self._call.weight_gradients(inputs, target)
+        return self._call.weight_gradients(inputs, target, attended)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Classifier:
         """The same model with other values of some parameters or buffers; the module itself is not edited."""
@@ -432,13 +461,20 @@ class Classifier:
         twin._call = self._call.with_normalization(twin._normalization)
         return twin
 
-    def default_layer(self, method: str, example: Tensor) -> str:
+    def default_layer(self, method: str, example: Tensor, attended: Tensor | None = None) -> str:
         """The layer a method reads if none is named: the model's own choice (`layers`), or found by shapes."""
-        return self.layers[method] if method in self.layers else self.structure.places(example).default_layer(method)
+        if method in self.layers:
+            return self.layers[method]
+        return self.structure.places(example, attended).default_layer(method)
 
     def size(self, kind: str) -> int:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
         return self.batch_size[kind].current
+
+
+def _rows(attended: Tensor | None, part: slice, times: int = 1) -> Tensor | None:
+    """What some samples attend to, again and again for several rows of each."""
+    return None if attended is None else attended[part].repeat(times, *[1] * (attended.dim() - 1))
 
 
 def _check_reached(layers: Sequence[str], kept: Mapping[str, Tensor]) -> None:

@@ -75,6 +75,7 @@ class Explicand(Inner):
         ids: Names of the samples.
         mask: Ground truth `(N, *F)`, or None.
         present: Which features exist `(N, *F)`, or None where all do.
+        attended: What the module reads `(N, *F)`, its second argument, or None where it has but one.
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
         lookup: Finds the attribution that an earlier run kept of these samples, with a note; None: nothing is kept.
@@ -86,7 +87,7 @@ class Explicand(Inner):
 
     def like(self, **changed: Any) -> Explicand:
         """An explicand with the attributes of this one, but for those that are given."""
-        names = ("classifier", "inputs", "target", "ids", "mask", "present", "copy", "meter")
+        names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "copy", "meter")
         return type(self)(**{name: getattr(self, name) for name in names} | changed)
 
     def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
@@ -97,6 +98,7 @@ class Explicand(Inner):
             ids=[self.ids[row] for row in rows],
             mask=None if self.mask is None else self.mask[index],
             present=None if self.present is None else self.present[index],
+            attended=None if self.attended is None else self.attended[index],
             copy=[self.copy[row] for row in rows],
         )
 
@@ -109,7 +111,7 @@ class Explicand(Inner):
         """Gradient of the mean cross-entropy at every parameter of the model, by name; one forward and one backward."""
         self._check_weights()
         self.meter.spend(self.count, self.count)
-        return self.classifier.weight_gradients(self.inputs, self.target)
+        return self.classifier.weight_gradients(self.inputs, self.target, self.attended)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Explicand:
         """The same samples bound to the model with other values of some weights."""

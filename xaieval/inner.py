@@ -48,7 +48,7 @@ class Inner(Bound):
         def make() -> dict[str, tuple[Tensor, Tensor]]:
             self._check_weights()
             self.meter.spend(self.count, self.count)
-            found = self.classifier.activations(self.inputs, self.target, watched, arrived)
+            found = self.classifier.activations(self.inputs, self.target, watched, arrived, attended=self.attended)
             self._checked_layers({name: output for name, (output, _) in found.items()})
             return found
 
@@ -70,7 +70,8 @@ class Inner(Bound):
         """
         self._check_weights()
         self.meter.spend(self.count, self.count)
-        output, relevance = self.classifier.activations(self.inputs, self.target, (layer,), make=make)[layer]
+        found = self.classifier.activations(self.inputs, self.target, (layer,), make=make, attended=self.attended)
+        output, relevance = found[layer]
         self._checked_layers({layer: output})
         return output, relevance
 
@@ -95,7 +96,7 @@ class Inner(Bound):
         def make() -> dict[str, Tensor]:
             self._check_weights()
             self.meter.spend(self.count)
-            return self._checked_layers(self.classifier.outputs(self.inputs, layers))
+            return self._checked_layers(self.classifier.outputs(self.inputs, layers, self.attended))
 
         return self.shared(f"outputs:{sorted(layers)}", make)
 
@@ -119,6 +120,7 @@ class Inner(Bound):
         target: Tensor,
         arriving: Mapping[str, Edit] | None = None,
         outputs: Mapping[str, Edit] | None = None,
+        attended: Tensor | None = None,
     ) -> Scores:
         """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited; n forwards.
 
@@ -127,13 +129,15 @@ class Inner(Bound):
             target: The class explained for each, `(n,)`.
             arriving: What becomes of the first argument of a layer, by the layer's name.
             outputs: What becomes of the output of a layer as `activations` gives it, by the layer's name.
+            attended: `(n, *F)` as the inputs; None: the inputs are those of the samples, row by row.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
         self._check_weights()
         self.meter.spend(len(target))
-        return self.classifier.edited(inputs, target, arriving, outputs)
+        attended = self.attended if attended is None else attended
+        return self.classifier.edited(inputs, target, arriving, outputs, attended)
 
     def convolution(self, method: str) -> str:
         """The last convolution in the layer that a method reads if none is named."""
@@ -149,6 +153,6 @@ class Inner(Bound):
 
     def layer(self, method: str) -> str:
         """The layer that a method reads if none is named, see `Places.default_layer`."""
-        layer = self.classifier.default_layer(method, self.inputs)
+        layer = self.classifier.default_layer(method, self.inputs, self.attended)
         self._looked_up.add(layer)
         return layer

@@ -131,10 +131,10 @@ class Asked(Classifier):
 
     first = ""
 
-    def default_layer(self, method: str, example: Tensor) -> str:
+    def default_layer(self, method: str, example: Tensor, attended: Tensor | None = None) -> str:
         """The layer, as `Classifier` finds it."""
         self.first = self.first or method
-        return super().default_layer(method, example)
+        return super().default_layer(method, example, attended)
 
 
 class Watch:

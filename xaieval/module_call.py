@@ -69,69 +69,79 @@ class ModuleCall:
         twin._normalization = normalization
         return twin
 
-    def weight_gradients(self, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def weight_gradients(self, inputs: Tensor, target: Tensor, attended: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
         with keepable(), torch.enable_grad():
             leaves = {name: self.weights[name].detach().requires_grad_() for name, _ in self._module.named_parameters()}
-            logits = self._run(normal(inputs), {**self.weights, **leaves})
+            logits = self._run(normal(inputs), {**self.weights, **leaves}, attended=attended)
             loss = functional.cross_entropy(logits, normal(target))
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(leaves, gradients, strict=True))
 
-    def __call__(self, inputs: Tensor, bfloat16: bool = False, count: int | None = None) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, bfloat16: bool = False, count: int | None = None, attended: Tensor | None = None
+    ) -> Tensor:
         """Logits `(n, classes)` in float32, with a graph where gradients are enabled.
 
         Args:
             inputs: `(n, C, *F)`.
             bfloat16: Compute in this precision.
             count: The number n of logits, where an edit between layers changes it.
+            attended: Which features the model reads, bool `(n, *F)`, its second argument; None: it has but one.
 
         Raises:
             TypeError: The model does not return logits `(n, classes)`.
         """
         try:
-            return self._fastest(inputs, bfloat16, count)
+            return self._fastest(inputs, bfloat16, count, attended)
         except RuntimeError as error:
             if self._layout == torch.contiguous_format or "view size is not compatible" not in str(error):
                 raise
         # The model counts on the layout of memory, as `x.view(n, -1)` does: it gets the usual one from now on.
         self._layout = torch.contiguous_format
         self._copy_weights(self.weights)
-        return self._fastest(inputs, bfloat16, count)
+        return self._fastest(inputs, bfloat16, count, attended)
 
-    def _fastest(self, inputs: Tensor, bfloat16: bool, count: int | None = None) -> Tensor:
+    def _fastest(self, inputs: Tensor, bfloat16: bool, count: int | None, attended: Tensor | None) -> Tensor:
         if bfloat16:
             with torch.autocast(self._device.type, torch.bfloat16):
-                return self._run(inputs, count=count)
+                return self._run(inputs, count=count, attended=attended)
         if hooked(self._module):
-            return self._run(inputs, count=count)
+            return self._run(inputs, count=count, attended=attended)
         if self.folds is None:
             try:
-                return self._observed(inputs)
+                return self._observed(inputs, attended)
             except torch.OutOfMemoryError:  # the graph of gradients may not fit where scores alone do
                 self.folds = {}
         try:
             with Folded(self.folds):
-                return self._run(inputs)
+                return self._run(inputs, attended=attended)
         except UnsafeFoldError:
             self.folds = {}
-            return self._run(inputs)
+            return self._run(inputs, attended=attended)
 
-    def _observed(self, inputs: Tensor) -> Tensor:
+    def _observed(self, inputs: Tensor, attended: Tensor | None) -> Tensor:
         """A call that also finds out which batch normalizations later calls may fold into a convolution."""
         differentiated = torch.is_grad_enabled()
         with keepable(), torch.enable_grad(), Observed(self.weights) as observed:
             leaf = inputs if inputs.requires_grad else normal(inputs).detach().requires_grad_()
-            logits = self._run(leaf)
+            logits = self._run(leaf, attended=attended)
             self.folds = observed.folds(logits)
         return logits if differentiated else logits.detach()
 
-    def _run(self, inputs: Tensor, weights: Mapping[str, Tensor] | None = None, count: int | None = None) -> Tensor:
+    def _run(
+        self,
+        inputs: Tensor,
+        weights: Mapping[str, Tensor] | None = None,
+        count: int | None = None,
+        attended: Tensor | None = None,
+    ) -> Tensor:
         inputs = self._first_layer(inputs)
+        arguments = (inputs,) if attended is None else (inputs, normal(attended))
         with _evaluating(self._module):
             try:
                 # A dictionary of its own: buffers that the model replaces are put into it.
-                output = functional_call(self._module, dict(weights or self.weights), (inputs,))
+                output = functional_call(self._module, dict(weights or self.weights), arguments)
             finally:
                 self._mend_weights()
         return self._checked(output, len(inputs) if count is None else count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ class Structure:
     """Facts about a model that depend on the shape of its inputs alone, each found once for a shape.
 
     The calls that find them are no evaluations of a sample and not counted. For a transformer they wait for the device,
-    once. In all functions `example` is inputs `(N, C, *F)`, of which the first is used.
+    once. In all functions `example` is inputs `(N, C, *F)`, of which the first is used; where `attended` is given, all
+    of its features are attended, so that nothing depends on which sample comes first.
 
     Args:
         module: The model.
@@ -35,23 +37,23 @@ class Structure:
         self._found: dict[tuple[int, ...], tuple[Places, Chain]] = {}  # by the shape of an input
         self._readings: dict[tuple[int, ...], Tensor] = {}
 
-    def places(self, example: Tensor) -> Places:
+    def places(self, example: Tensor, attended: Tensor | None = None) -> Places:
         """Where the outputs of all layers have their places."""
-        return self._looked_up(example)[0]
+        return self._looked_up(example, attended)[0]
 
-    def chain(self, example: Tensor) -> Chain:
+    def chain(self, example: Tensor, attended: Tensor | None = None) -> Chain:
         """The layers that everything passes on its way to the logits, from the same call as `places`."""
-        return self._looked_up(example)[1]
+        return self._looked_up(example, attended)[1]
 
-    def tokens(self, example: Tensor) -> Tokens:
+    def tokens(self, example: Tensor, attended: Tensor | None = None) -> Tokens:
         """Which token of a vision transformer's sequence `(N, T, D)` stands for which place of a grid `(h, w)`.
 
         Raises:
             UnsupportedError: The model has no tokens, or they are no grid.
         """
-        return self.places(example).tokens()
+        return self.places(example, attended).tokens()
 
-    def reading(self, example: Tensor) -> Tensor:
+    def reading(self, example: Tensor, attended: Tensor | None = None) -> Tensor:
         """How much the logits read each token behind the last attention, `(1, 1, T)`.
 
         Raises:
@@ -61,10 +63,11 @@ class Structure:
         if shape not in self._readings:
             with keepable():
                 one = normal(example[:1])
-                self._readings[shape] = reading(self._name, self._module, one, self._call)
+                call = partial(self._call, attended=_everything(attended))
+                self._readings[shape] = reading(self._name, self._module, one, call)
         return self._readings[shape]
 
-    def layouts(self, layers: Sequence[str], example: Tensor) -> dict[str, Layout]:
+    def layouts(self, layers: Sequence[str], example: Tensor, attended: Tensor | None = None) -> dict[str, Layout]:
         """How the outputs of layers become `(N, K, h, w)`; those of a convolution are it without looking.
 
         Raises:
@@ -72,18 +75,20 @@ class Structure:
         """
         modules = {name: find_layer(self._module, name) for name in layers}
         return {
-            name: ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(example).layout(name)
+            name: (
+                ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(example, attended).layout(name)
+            )
             for name, layer in modules.items()
         }
 
-    def _looked_up(self, example: Tensor) -> tuple[Places, Chain]:
+    def _looked_up(self, example: Tensor, attended: Tensor | None) -> tuple[Places, Chain]:
         shape = tuple(example.shape[1:])
         if shape not in self._found:
             logits: list[Tensor] = []
             chains: list[Chain] = []
 
             def call() -> Tensor:
-                logits.append(self._call(leaf))
+                logits.append(self._call(leaf, attended=_everything(attended)))
                 return logits[0]
 
             def watched() -> Tensor:
@@ -94,3 +99,8 @@ class Structure:
                 leaf = normal(example[:1]).detach().clone().requires_grad_()
                 self._found[shape] = Places(self._module, leaf, watched), chains[0]
         return self._found[shape]
+
+
+def _everything(attended: Tensor | None) -> Tensor | None:
+    """One sample of which everything is attended."""
+    return None if attended is None else torch.ones_like(attended[:1])
