@@ -32,4 +32,4 @@ class CentreBlob(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The Gaussian `(N, 1, *F)`."""
-        return explicand.modality.center_blob(explicand.inputs, self.width)
+        return explicand.modality.center_blob(explicand.inputs, self.width, explicand.present)

@@ -13,7 +13,7 @@ from xaieval.component import Method
 from xaieval.curve import Order
 from xaieval.draws import seed_of
 from xaieval.explicand import Explicand
-from xaieval.modalities.images import ImagePatches
+from xaieval.modalities.modality import Patches
 from xaieval.removal import Removal
 from xaieval.scores import NAMES
 from xaieval.segments import segments_of
@@ -93,7 +93,7 @@ class GreedyInsertion(Method):
         patches = explicand.patches(self.grid)
         return segments_of(explicand, "grid", self.grid).share(self._importance(explicand, patches))
 
-    def _importance(self, explicand: Explicand, patches: ImagePatches) -> Tensor:
+    def _importance(self, explicand: Explicand, patches: Patches) -> Tensor:
         """P for the first patch, 1 less for each later one, `(N, P)`; any number for absent ones."""
         count, seed = patches.count, seed_of(self.seed, "greedy insertion")
         places = explicand.inputs.new_zeros(explicand.count, count)
@@ -112,7 +112,7 @@ class GreedyInsertion(Method):
             places, left = torch.where(now, place, places), left & ~now
         return count - (total - 1 - places if self.backward else places)
 
-    def _values(self, explicand: Explicand, patches: ImagePatches, left: Tensor, candidates: int) -> Tensor:
+    def _values(self, explicand: Explicand, patches: Patches, left: Tensor, candidates: int) -> Tensor:
         """What taking each patch that is left `(N, P)` is worth, `(N, P)`; any number at the others."""
         removal = explicand.removal(self.removal)
         restoring = (self.direction == "insertion") != self.backward
@@ -121,7 +121,8 @@ class GreedyInsertion(Method):
 
         def inputs(batch: Batch) -> Tensor:
             one = batch.read(which)[:, None]
-            return removal(batch, patches.spread(batch.of_rows(gone).scatter(1, one, 0.0 if restoring else 1.0)))
+            values = batch.of_rows(gone).scatter(1, one, 0.0 if restoring else 1.0)
+            return removal(batch, patches.of(batch).spread(values))
 
         scores = explicand.scores(inputs, candidates, self.score)
         return torch.zeros_like(gone).scatter(1, which, scores if self.direction == "insertion" else -scores)

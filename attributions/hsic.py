@@ -79,11 +79,11 @@ class HSIC(Method):
         def inputs(batch: Batch) -> Tensor:
             masks = batch.pick(design)
             batch.write(shown, masks)  # copies have designs of their own
-            return removal(batch, patches.spread(1 - masks))
+            return removal(batch, patches.of(batch).spread(1 - masks))
 
         scores = explicand.scores(inputs, self.samples)
         indices = torch.stack([_dependence(masks, y) for masks, y in zip(shown.double(), scores.double(), strict=True)])
-        return explicand.upsample(indices.float().unflatten(1, (1, *patches.shape)))
+        return patches.upsample(indices.float())
 
     def _masks(self, cells: int, seed: int) -> Tensor:
         """Masks `(samples, d)`, 1 where a cell is visible."""

@@ -122,7 +122,7 @@ class Sobol(Method):
         indices = self._indices(self._scores(explicand, self.order), patches.count, self.order)
         if self.signed:
             indices = indices * self._signs(explicand)
-        return explicand.upsample(indices.float().unflatten(1, (1, *patches.shape)))
+        return patches.upsample(indices.float())
 
     def indices(self, explicand: Explicand, scrambles: int = 8, level: float = 0.95) -> Indices:
         """First and total order with intervals, whatever `order` and `signed` are.
@@ -164,8 +164,8 @@ class Sobol(Method):
         def inputs(batch: Batch) -> Tensor:
             kept = _masks(batch.pick(design, batch.variants // blocks), batch.variants % blocks)
             if self.amplitude:
-                return batch.restore(batch.inputs + self.amplitude * (patches.spread(kept) - 0.5))
-            return removal(batch, patches.spread(1 - kept))
+                return batch.restore(batch.inputs + self.amplitude * (patches.of(batch).spread(kept) - 0.5))
+            return removal(batch, patches.of(batch).spread(1 - kept))
 
         scores: Tensor = explicand.scores(inputs, self.designs * blocks).unflatten(1, (self.designs, blocks))
         return scores
@@ -186,7 +186,9 @@ class Sobol(Method):
         """The sign `(N, d)` of the drop of the score when a cell is removed."""
         patches, removal = explicand.patches(self.grid), explicand.removal(self.removal)
         one = torch.eye(patches.count, device=explicand.device)[None]
-        scores = explicand.scores(lambda batch: removal(batch, patches.spread(batch.pick(one))), patches.count)
+        scores = explicand.scores(
+            lambda batch: removal(batch, patches.of(batch).spread(batch.pick(one))), patches.count
+        )
         drop = explicand.clean.logit[:, None] - scores
         rounding = 1e-6 * torch.maximum(explicand.clean.logit.abs(), scores.abs().amax(1))[:, None]
         return drop.sign().masked_fill(drop.abs() <= rounding, 0.0)

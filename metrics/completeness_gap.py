@@ -40,7 +40,7 @@ class CompletenessGap(Metric):
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The relative gap `(N,)`, summed in float64."""
         change = self._change(explicand, method).double()
-        total = explicand.features(attribution.double()).flatten(1).sum(1)
+        total = explicand.features(attribution.double(), units).flatten(1).sum(1)
         return ((total - change).abs() / change.abs()).float()
 
     def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ class EfficientMPRT(Repeated):
         model = next(randomized(explicand, "top_down", 1, self.seed), None)
         if model is None:
             return torch.full_like(before, torch.nan)
-        return (self._entropy(explicand, method(model)) - before) / before
+        return (self._entropy(model, method(model)) - before) / before
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""

@@ -58,7 +58,7 @@ class NonSensitivity(Metric):
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The part of the patches `(N,)`."""
         patches = explicand.patches(self.grid)
-        mass = patches.sum(explicand.features(attribution.double().abs()))
+        mass = patches.sum(explicand.features(attribution.double().abs(), units))
         silent = mass <= ZERO * mass.amax(1, keepdim=True)
         wrong = (silent == self._matters(explicand)).float()
         if patches.present is None:

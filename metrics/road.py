@@ -96,7 +96,7 @@ class ROAD(Metric):
 
         def scores(order: Order, direction: str) -> Tensor:
             return explicand.all_scores(
-                lambda batch: removal(batch, patches.spread(order.gone(batch, direction))), order.inner
+                lambda batch: removal(batch, patches.of(batch).spread(order.gone(batch, direction))), order.inner
             ).values
 
         return torch.stack((scores(lerf, "insertion"), scores(morf, "deletion")), 1)

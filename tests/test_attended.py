@@ -185,4 +185,5 @@ def test_without_it_the_module_has_one_argument():
     assert len(inspect.signature(Reading.forward).parameters) == 3
     everything = torch.ones(3, 16, 16, dtype=torch.bool)
     work = Classifier(Reading(seeded(General))).explicand(images(), 0, present=attended(), attended=everything)
-    assert torch.equal(work.attended, everything)
+    assert work.attended is not None
+    assert bool(work.attended.all())

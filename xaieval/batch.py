@@ -122,6 +122,7 @@ class Batch:
             mask=None if parent.mask is None else self.of_rows(parent.mask),
             present=None if parent.present is None else self.of_rows(parent.present),
             attended=self.attended,
+            groups=None if parent.groups is None else parent.groups.of(self),
             copy=copy,
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch import Tensor
 from xaieval.classifier import Classifier
 from xaieval.cost import Meter
 from xaieval.explicand import Explicand
+from xaieval.segments import Segments
 
 
 def bind(
@@ -21,18 +24,20 @@ def bind(
     mask: Tensor | None,
     present: Tensor | None,
     attended: Tensor | None,
+    groups: Tensor | None,
 ) -> Explicand:
     """An explicand of checked inputs; see `Classifier.explicand`."""
     inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()
     mask, present = _checked_mask("mask", mask, inputs), _checked_present(present, inputs)
     attended = _checked_attended(attended, present, inputs)
     ids = _checked_ids(ids, inputs, attended)
+    rows: dict[str, Any] = {"attended": attended, "groups": _checked_groups(groups, present, inputs)}
     meter = Meter(inputs.device)
     if target is None:
         with meter.making() as ledger:
             meter.spend(len(inputs))
             logits = classifier.logits(inputs, attended)
-        explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter, attended=attended)
+        explicand = Explicand(classifier, inputs, logits.argmax(1), ids, mask, present, meter=meter, **rows)
         explicand.preload("logits", logits, ledger)
         _ = explicand.clean  # read from the logits, so that a store keeps it with the class found
         return explicand
@@ -40,7 +45,7 @@ def bind(
         # How many classes there are; no evaluation of a sample, not counted.
         classifier.logits(inputs[:1], None if attended is None else attended[:1])
     classes = _checked_target(target, inputs, classifier)
-    return Explicand(classifier, inputs, classes, ids, mask, present, meter=meter, attended=attended)
+    return Explicand(classifier, inputs, classes, ids, mask, present, meter=meter, **rows)
 
 
 def _checked_inputs(inputs: Tensor) -> Tensor:
@@ -109,6 +114,25 @@ def _checked_attended(attended: Tensor | None, present: Tensor | None, inputs: T
             "present as well"
         )
     return attended
+
+
+def _checked_groups(groups: Tensor | None, present: Tensor | None, inputs: Tensor) -> Segments | None:
+    if groups is None:
+        return None
+    expected = (len(inputs), *inputs.shape[2:])
+    if not isinstance(groups, Tensor) or tuple(groups.shape) != expected or groups.is_floating_point():
+        came = f"{groups.dtype} {tuple(groups.shape)}" if isinstance(groups, Tensor) else type(groups).__name__
+        raise ValueError(f"groups must be integers {expected} for inputs {tuple(inputs.shape)}, got {came}")
+    groups = groups.to(inputs.device).long()
+    there = torch.ones_like(groups, dtype=torch.bool) if present is None else present
+    if groups.is_meta:
+        return Segments(groups, prod(expected[1:]))
+    if bool((there & (groups < 0)).any()):
+        raise ValueError("groups must give each present feature a number from 0, got a negative one")
+    count = int(groups.masked_fill(~there, 0).max()) + 1
+    if count > prod(expected[1:]):
+        raise ValueError(f"groups must be numbered from 0 without gaps, got the number {count - 1}")
+    return Segments(groups.masked_fill(~there, count), count)
 
 
 def _checked_target(target: Tensor | Sequence[int] | int, inputs: Tensor, classifier: Classifier) -> Tensor:

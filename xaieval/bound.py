@@ -13,10 +13,11 @@ from xaieval.attention import Mix
 from xaieval.classifier import Classifier
 from xaieval.cost import Cost, Ledger, Meter
 from xaieval.draws import Draws
-from xaieval.modalities.images import Images
+from xaieval.modalities.modality import Modality
 from xaieval.module_call import keepable
 from xaieval.propagation import Propagation
 from xaieval.scores import Scores
+from xaieval.segments import Segments
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class Bound:
         copy: Sequence[str] | None = None,
         meter: Meter | None = None,
         attended: Tensor | None = None,
+        groups: Segments | None = None,
     ) -> None:
         self.classifier = classifier
         self.inputs = inputs
@@ -46,6 +48,7 @@ class Bound:
         self.mask = mask
         self.present = present
         self.attended = attended
+        self.groups = groups
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
         self.draws = Draws(inputs.device)
@@ -75,7 +78,7 @@ class Bound:
         return self.inputs.device
 
     @property
-    def modality(self) -> Images:
+    def modality(self) -> Modality:
         """How these inputs are cut, removed and drawn."""
         return self.classifier.modality
 

@@ -14,6 +14,7 @@ from xaieval.attention import Mix, carried, matrices
 from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, arriving, editing, find_layer, watch
 from xaieval.modalities.images import Images
+from xaieval.modalities.modality import Modality
 from xaieval.module_call import ModuleCall, keepable, normal
 from xaieval.propagation import Propagation, located
 from xaieval.rectifiers import Rectifiers
@@ -63,7 +64,7 @@ class Classifier:
         device: str | torch.device | None = None,
         precision: str = "float32",
         batch_size: int | str = "auto",
-        modality: Images | None = None,
+        modality: Modality | None = None,
         layers: Mapping[str, str] | None = None,
         name: str | None = None,
         preprocess: Any = None,
@@ -84,7 +85,7 @@ class Classifier:
         self.module = module
         self.device = torch.device(device) if device is not None else _device_of(module)
         self.precision = precision
-        self.modality = modality or Images()
+        self.modality: Modality = modality or Images()
         self.layers = dict(layers or {})
         self.name = name or type(module).__name__
         self.preprocess = preprocess
@@ -135,6 +136,7 @@ class Classifier:
         mask: Tensor | None = None,
         present: Tensor | None = None,
         attended: Tensor | None = None,
+        groups: Tensor | None = None,
     ) -> Explicand:
         """Bind a batch of inputs to this model and to the class explained for each.
 
@@ -146,17 +148,20 @@ class Classifier:
             present: `(N, *F)`, False on padding that is to be left out everywhere; None: every feature exists.
             attended: `(N, *F)`, what the module reads, for a text its tokens and special tokens but no padding; then
                 the module is called as `module(inputs, attended)`. None: it is called as `module(inputs)`.
+            groups: `(N, *F)`, the number from 0 of the piece that each feature belongs to and with which it is removed,
+                such as a word; negative where there is none, which no present feature may be. None: the pieces that
+                the modality has, a grid of patches or tokens.
 
         Raises:
             ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape, a feature that
-                is present but not attended.
+                is present but not attended, or in no group.
             TypeError: The model does not return logits `(N, classes)`.
         """
         from xaieval.binding import bind  # the one upward import: it stands on this file
 
         with keepable():
             self._call.refresh()
-            return bind(self, inputs, target, ids, mask, present, attended)
+            return bind(self, inputs, target, ids, mask, present, attended, groups)
 
     # -- calls; `attended` `(N, *F)` goes with the inputs, row by row --
 

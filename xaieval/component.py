@@ -106,7 +106,7 @@ class Metric:
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """Where the metric is undefined, `(N,)` for each reason; subclasses add to these."""
-        flat = explicand.features(attribution).flatten(1)
+        flat = explicand.features(attribution, units).flatten(1)
         finite = attribution.flatten(1).isfinite().all(1)
         everywhere = torch.ones_like(finite)
         reasons = {"attribution not finite": ~finite, "zero attribution": (flat == 0).all(1)}
@@ -140,7 +140,7 @@ class Metric:
             )
         if attribution.requires_grad or attribution.dtype != torch.float32:  # else the tensor itself: curves know it
             attribution = attribution.detach().float()
-        with keepable():
+        with keepable(), explicand.taken_as(attribution, units):
             return self._evaluated(explicand, attribution, units, method)
 
     def _evaluated(

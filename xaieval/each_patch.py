@@ -40,13 +40,13 @@ class EachPatch(Perturbation):
 
     def accepts(self, units: str) -> bool:
         """See the base class."""
-        return True
+        return removal_of(self.removal).accepts(units)
 
     def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
         patches = explicand.patches(self.grid)
         number = torch.arange(patches.count, device=explicand.device)
-        return patches.spread((batch.variants[:, None] // self.repeats == number).float())
+        return patches.of(batch).spread((batch.variants[:, None] // self.repeats == number).float())
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
@@ -58,6 +58,6 @@ class EachPatch(Perturbation):
         if units == "gradient" and not removal.fixed:
             return super().predicted(explicand, attribution, units)
         if units == "gradient":
-            attribution = (explicand.inputs - removal.values) * attribution
-        sums = explicand.patches(self.grid).sum(explicand.features(attribution))
+            attribution, units = (explicand.inputs - removal.values) * attribution, "contribution"
+        sums = explicand.patches(self.grid).sum(explicand.features(attribution, units))
         return sums[:, :, None].expand(-1, -1, self.repeats).flatten(1)

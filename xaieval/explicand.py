@@ -13,6 +13,7 @@ A batch never holds more pairs than the model takes at once, so memory does not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,13 +26,14 @@ from xaieval.cost import Cost, Ledger
 from xaieval.curve import Curve, Order
 from xaieval.draws import seed_of
 from xaieval.inner import Inner
-from xaieval.modalities.images import ImagePatches
+from xaieval.modalities.modality import Patches
 from xaieval.module_call import keepable
 from xaieval.note import Note
 from xaieval.perturbation import Perturbation
 from xaieval.removal import BoundRemoval, Removal, removal_of
 from xaieval.scores import Scores
 from xaieval.segments import check_segments, segments_of
+from xaieval.unsupported import UnsupportedError
 
 if TYPE_CHECKING:
     from xaieval.component import Method
@@ -76,6 +78,7 @@ class Explicand(Inner):
         mask: Ground truth `(N, *F)`, or None.
         present: Which features exist `(N, *F)`, or None where all do.
         attended: What the module reads `(N, *F)`, its second argument, or None where it has but one.
+        groups: The pieces that are removed at once, or None where they are the modality's own.
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
         lookup: Finds the attribution that an earlier run kept of these samples, with a note; None: nothing is kept.
@@ -87,7 +90,7 @@ class Explicand(Inner):
 
     def like(self, **changed: Any) -> Explicand:
         """An explicand with the attributes of this one, but for those that are given."""
-        names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "copy", "meter")
+        names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "copy", "meter")
         return type(self)(**{name: getattr(self, name) for name in names} | changed)
 
     def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
@@ -99,6 +102,7 @@ class Explicand(Inner):
             mask=None if self.mask is None else self.mask[index],
             present=None if self.present is None else self.present[index],
             attended=None if self.attended is None else self.attended[index],
+            groups=None if self.groups is None else self.groups.part(index),
             copy=[self.copy[row] for row in rows],
         )
 
@@ -186,17 +190,27 @@ class Explicand(Inner):
         """
         return BoundRemoval(removal_of(removal), self, purpose)
 
-    def patches(self, grid: int) -> ImagePatches:
-        """The fixed patches that responses and curves remove."""
+    def patches(self, grid: int) -> Patches:
+        """The fixed patches that responses and curves remove; on a text its words or tokens, whatever the grid."""
+        if self.groups is not None:
+            return self.groups
         return self.kept(f"patches:{grid}", lambda: self.modality.patches(self.inputs, grid, self.present))
 
     def upsample(self, maps: Tensor, mode: str = "bilinear") -> Tensor:
         """A coarse map `(N, 1, h, w)` at the resolution of the features, `(N, 1, *F)`."""
         return self.modality.upsample(maps, tuple(self.shape[2:]), mode)
 
-    def features(self, attribution: Tensor) -> Tensor:
-        """Signed score of each feature `(N, *F)`: the sum over channels; 0 where a feature does not exist."""
-        scores = self.modality.features(attribution)
+    def features(self, attribution: Tensor, units: str | None = None) -> Tensor:
+        """Score of each feature `(N, *F)`, 0 where a feature does not exist.
+
+        On images the signed sum over channels. On embeddings likewise, but the norm of a gradient, of which the sum
+        depends on the basis.
+
+        Args:
+            attribution: `(N, C, *F)` or `(N, 1, *F)`.
+            units: Its units; None: as noted, or by shape.
+        """
+        scores = self.modality.features(attribution, units or self.units_of(attribution))
         return scores if self.present is None else scores.masked_fill(~self.present, 0.0)
 
     def response(self, perturbation: Perturbation) -> Response:
@@ -215,8 +229,16 @@ class Explicand(Inner):
         return perturbation.predicted(self, attribution, units)
 
     def baseline(self, removal: str | Removal) -> Tensor:
-        """The inputs `(N, C, *F)` with every present feature removed; a drawn removal is drawn once for each sample."""
+        """The inputs `(N, C, *F)` with every present feature removed; a drawn removal is drawn once for each sample.
+
+        Raises:
+            UnsupportedError: The removal puts nothing in place of a feature.
+        """
         bound, baseline = self.removal(removal), torch.empty_like(self.inputs)
+        if not bound.removal.accepts("gradient"):
+            raise UnsupportedError(
+                f"there is no baseline where {removal} puts nothing in place", "choose another removal"
+            )
         for batch in self.batches(1, "scores"):
             batch.write(baseline[:, None], bound(batch, torch.ones_like(batch.inputs[:, :1])))
         return baseline
@@ -261,7 +283,8 @@ class Explicand(Inner):
         if segments != "patches":
             check_segments("curve", segments)
         note = self._noted(attribution)
-        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}"
+        units = self.units_of(attribution)
+        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}:{units}"
         if not attribution.is_inference():
             key += f":{attribution._version}"
         if key not in note.curves:
@@ -283,15 +306,15 @@ class Explicand(Inner):
         segments: str,
     ) -> Curve:
         cut = None if segments == "patches" else segments_of(self, segments, grid)
-        pieces, bound = cut or self.patches(grid), self.removal(removal, "curve")
+        pieces: Patches = cut or self.patches(grid)
+        bound = self.removal(removal, "curve")
         values = pieces.sum(self.features(attribution))
         if cut is not None:
             values = values / cut.area.clamp(min=1)
         order = Order.of(self, values, pieces.present, steps, seed)
 
         def inputs(batch: Batch) -> Tensor:
-            spread = pieces.spread if cut is None else cut.of(batch).spread
-            return bound(batch, spread(order.gone(batch, direction)))
+            return bound(batch, pieces.of(batch).spread(order.gone(batch, direction)))
 
         ends = (self.clean, self.removed(removal))
         first, last = ends if direction == "deletion" else ends[::-1]
@@ -349,6 +372,7 @@ class Explicand(Inner):
         Each user's standalone cost includes it; only the first pays.
         """
         tables = self._noted(attribution).tables
+        key += f":{self.units_of(attribution)}"
         if not attribution.is_inference():
             key += f":{attribution._version}"
         if key not in tables:
@@ -368,6 +392,16 @@ class Explicand(Inner):
         if note is not None and note.units:
             return note.units
         return "gradient" if attribution.shape[1] == self.shape[1] else "importance"
+
+    @contextmanager
+    def taken_as(self, attribution: Tensor, units: str) -> Iterator[None]:
+        """In the block an attribution has these units, whatever was noted."""
+        note = self._noted(attribution)
+        before, note.units = note.units, units
+        try:
+            yield
+        finally:
+            note.units = before
 
     def _noted(self, attribution: Tensor) -> Note:
         if attribution not in self._notes:

@@ -84,7 +84,7 @@ class ModuleCall:
         """Logits `(n, classes)` in float32, with a graph where gradients are enabled.
 
         Args:
-            inputs: `(n, C, *F)`.
+            inputs: `(n, C, *F)`; where `attended` is given, features that are NaN are deleted.
             bfloat16: Compute in this precision.
             count: The number n of logits, where an edit between layers changes it.
             attended: Which features the model reads, bool `(n, *F)`, its second argument; None: it has but one.
@@ -136,8 +136,10 @@ class ModuleCall:
         count: int | None = None,
         attended: Tensor | None = None,
     ) -> Tensor:
+        if attended is not None:
+            inputs, attended = _without_deleted(inputs, normal(attended))
         inputs = self._first_layer(inputs)
-        arguments = (inputs,) if attended is None else (inputs, normal(attended))
+        arguments = (inputs,) if attended is None else (inputs, attended)
         with _evaluating(self._module):
             try:
                 # A dictionary of its own: buffers that the model replaces are put into it.
@@ -200,6 +202,12 @@ def keepable() -> contextlib.AbstractContextManager[object]:
 def normal(tensor: Tensor) -> Tensor:
     """The tensor, as one that can be differentiated."""
     return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _without_deleted(inputs: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and what is attended, without features that are NaN: these were deleted, see `removal.Deletion`."""
+    deleted = inputs.isnan().any(1)
+    return torch.where(deleted[:, None], 0.0, inputs), attended & ~deleted
 
 
 def _fingerprint(tensor: Tensor) -> tuple[float, ...]:

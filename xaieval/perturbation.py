@@ -51,7 +51,7 @@ class Perturbation:
             if units == "gradient":
                 terms = (batch.inputs - self.inputs(explicand, batch)) * batch.of(attribution)
             else:
-                terms = self.mask(explicand, batch) * batch.of(explicand.features(attribution)[:, None])
+                terms = self.mask(explicand, batch) * batch.of(explicand.features(attribution, units)[:, None])
             batch.write(table, terms.flatten(1).sum(1))
         return table
 
@@ -81,7 +81,7 @@ class PatchMask(Perturbation):
 
     def accepts(self, units: str) -> bool:
         """See the base class."""
-        return True
+        return removal_of(self.removal).accepts(units)
 
     def masks(self, explicand: Explicand) -> Tensor:
         """Removed patches `(N, samples, P)`, True where removed; drawn once for each explicand."""
@@ -108,7 +108,7 @@ class PatchMask(Perturbation):
 
     def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
-        return explicand.patches(self.grid).spread(batch.read(self.masks(explicand)).float())
+        return explicand.patches(self.grid).of(batch).spread(batch.read(self.masks(explicand)).float())
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
@@ -123,8 +123,8 @@ class PatchMask(Perturbation):
         if units == "gradient" and not removal.fixed:
             return super().predicted(explicand, attribution, units)
         if units == "gradient":
-            attribution = (explicand.inputs - removal.values) * attribution
-        sums = explicand.patches(self.grid).sum(explicand.features(attribution))
+            attribution, units = (explicand.inputs - removal.values) * attribution, "contribution"
+        sums = explicand.patches(self.grid).sum(explicand.features(attribution, units))
         return torch.einsum("nsp,np->ns", self.masks(explicand).double(), sums.double()).float()
 
 
@@ -151,7 +151,7 @@ class Square(Perturbation):
 
     def accepts(self, units: str) -> bool:
         """See the base class."""
-        return True
+        return removal_of(self.removal).accepts(units)
 
     def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
@@ -227,7 +227,7 @@ class ShapleyMask(Perturbation):
 
     def accepts(self, units: str) -> bool:
         """See the base class."""
-        return True
+        return removal_of(self.removal).accepts(units)
 
     def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""

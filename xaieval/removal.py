@@ -14,15 +14,27 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from xaieval.unsupported import UnsupportedError
+
 if TYPE_CHECKING:
     from xaieval.explicand import Batch, Explicand
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What stands in for a removed feature. `fixed` removals do not depend on which features are removed."""
+    """What stands in for a removed feature.
+
+    Attributes:
+        fixed: The replacement does not depend on which features are removed.
+        fades: A feature can be gone in part; else it is gone as a whole where more than half of it is.
+    """
 
     fixed: ClassVar[bool] = True
+    fades: ClassVar[bool] = True
+
+    def accepts(self, units: str) -> bool:
+        """Whether attributions with these units predict anything here."""
+        return True
 
     def values(self, explicand: Explicand) -> Tensor:
         """The replacement `(N, C, *F)` of every feature, for fixed removals."""
@@ -46,6 +58,54 @@ class Zero(Removal):
     def values(self, explicand: Explicand) -> Tensor:
         """See the base class."""
         return explicand.modality.zero(explicand.inputs)
+
+
+@dataclass(frozen=True)
+class PadToken(Removal):
+    """The pad token on text; the model reads it as it reads any other."""
+
+    def values(self, explicand: Explicand) -> Tensor:
+        """See the base class."""
+        return explicand.modality.pad(explicand.inputs)
+
+
+@dataclass(frozen=True)
+class ZeroEmbedding(Removal):
+    """Zeros in every channel: black on images, on text the embedding 0, which stands for no token."""
+
+    def values(self, explicand: Explicand) -> Tensor:
+        """See the base class."""
+        return torch.zeros_like(explicand.inputs)
+
+
+@dataclass(frozen=True)
+class Deletion(Removal):
+    """The model does not read the feature at all: it is no longer attended, and later positions close up on text.
+
+    Only for models that are told what to attend to. A deleted feature is NaN in every channel: so it travels with the
+    inputs into every call, and whatever is computed with its values, as those of a baseline, is NaN, never a number.
+    There is nothing in its place, so that no gradient predicts what deleting it does.
+    """
+
+    fixed: ClassVar[bool] = False
+    fades: ClassVar[bool] = False
+
+    def accepts(self, units: str) -> bool:
+        """See the base class."""
+        return units != "gradient"
+
+    def drawn(self, batch: Batch, gone: Tensor, purpose: str) -> Tensor:
+        """See the base class.
+
+        Raises:
+            UnsupportedError: The model attends to everything.
+        """
+        if batch.attended is None:
+            raise UnsupportedError(
+                f"{batch.explicand.classifier.name} is not told what to attend to, so nothing can be deleted",
+                "choose another removal, or bind the inputs with attended=",
+            )
+        return torch.full_like(batch.inputs, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -120,6 +180,9 @@ NAMED: dict[str, Removal] = {
     "blur": Blur(),
     "noise": Noise(),
     "noisy_linear": NoisyLinear(),
+    "pad_token": PadToken(),
+    "zero_embedding": ZeroEmbedding(),
+    "deletion": Deletion(),
 }
 
 
@@ -157,4 +220,6 @@ class BoundRemoval:
         if isinstance(self.removal, Zero) and self._explicand.modality.zero_is_zero:
             return batch.inputs * (1 - gone)
         other = batch.of(self.values) if self.fixed else self.removal.drawn(batch, gone, self.purpose)
+        if not self.removal.fades:
+            return torch.where(gone > 0.5, other, batch.inputs)
         return torch.lerp(batch.inputs, other, gone.expand_as(other))

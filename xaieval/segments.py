@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,18 +25,20 @@ class Segments:
     Attributes:
         labels: The number of each feature's segment `(N, *F)`, P at absent features.
         count: Number of segments P.
+        shape: `(P,)`.
     """
 
     def __init__(self, labels: Tensor, count: int) -> None:
         self.labels = labels
         self.count = count
+        self.shape: tuple[int, ...] = (count,)
 
-    @property
+    @cached_property
     def area(self) -> Tensor:
         """Present features of each segment, `(N, P)`."""
         return self.sum(torch.ones_like(self.labels, dtype=torch.float32))
 
-    @property
+    @cached_property
     def present(self) -> Tensor:
         """Which segments are not empty, `(N, P)`."""
         return self.area > 0
@@ -43,6 +46,10 @@ class Segments:
     def of(self, batch: Batch) -> Segments:
         """The segments of each pair's sample."""
         return Segments(batch.of_rows(self.labels), self.count)
+
+    def part(self, index: slice | Tensor) -> Segments:
+        """The segments of some of the samples."""
+        return Segments(self.labels[index], self.count)
 
     def sum(self, features: Tensor) -> Tensor:
         """Sums over each segment, `(N, *F)` to `(N, P)`.
@@ -62,18 +69,25 @@ class Segments:
         """Each segment's value divided among its features, so that sums keep, `(N, P)` to `(N, 1, *F)`."""
         return self.spread(values / self.area.clamp(min=1))
 
+    def upsample(self, values: Tensor) -> Tensor:
+        """Each segment's value at all its features: nothing lies between segments."""
+        return self.spread(values)
+
 
 def segments_of(explicand: Explicand, kind: str, grid: int) -> Segments:
     """The segments of an explicand, made once.
 
     Args:
         explicand: The inputs.
-        kind: `grid`: the patches of a fixed grid; `slic`: as many superpixels at most.
+        kind: `grid`: the patches of a fixed grid; `slic`: as many superpixels at most. What has pieces of its own, as
+            the words of a text, has these, whatever is asked for.
         grid: Patches per side, at most one per feature.
     """
 
     def make() -> Segments:
         patches, present = explicand.patches(grid), explicand.present
+        if isinstance(patches, Segments):
+            return patches
         if kind == "slic":
             labels = explicand.modality.superpixels(explicand.inputs, patches.count, present)
         else:

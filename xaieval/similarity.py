@@ -38,7 +38,8 @@ def similarity(explicand: Explicand, name: str, first: Tensor, second: Tensor, a
         second: The other.
         absolute: Compare absolute values of the features.
     """
-    maps = (explicand.features(attribution).double() for attribution in (first, second))
+    units = explicand.units_of(first)  # the second may be another model's, which is all that knows its units
+    maps = (explicand.features(attribution, units).double() for attribution in (first, second))
     one, two = (_rounded(features.abs() if absolute else features) for features in maps)
     present = torch.ones_like(one, dtype=torch.bool) if explicand.present is None else explicand.present
     if name == "spearman":

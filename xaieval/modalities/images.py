@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from xaieval.imputation import impute
+from xaieval.modalities.modality import Modality
+
+if TYPE_CHECKING:
+    from xaieval.batch import Batch
 
 
 class ImagePatches:
@@ -43,6 +47,10 @@ class ImagePatches:
         )
         self.area = (self._in_row.sum(0)[:, None] * self._in_column.sum(0)).flatten()
 
+    def of(self, batch: Batch) -> ImagePatches:
+        """These: they are the same for all images."""
+        return self
+
     def sum(self, features: Tensor) -> Tensor:
         """Sums over each patch, `(N, H, W)` to `(N, P)`; in double precision inside, so that equal patches tie."""
         return (self._in_row.T.double() @ features.double() @ self._in_column.double()).flatten(1).float()
@@ -56,15 +64,20 @@ class ImagePatches:
         """Each patch's value divided among its pixels, so that sums keep, `(n, P)` to `(n, 1, H, W)`."""
         return self.spread(values / self.area)
 
+    def upsample(self, values: Tensor) -> Tensor:
+        """A coarse map of importance, interpolated bilinearly, `(n, P)` to `(n, 1, H, W)`; it keeps its values."""
+        size = (len(self._rows), len(self._columns))
+        return _interpolated(values.unflatten(1, (1, *self.shape)), size, "bilinear")
+
 
 @dataclass(frozen=True)
-class Images:
+class Images(Modality):
     """How images are removed from, cut into patches, upsampled and looked at without a model."""
 
     name: str = "image"
     zero_is_zero: bool = True  # removal by zero is a product, which saves a blend
 
-    def features(self, attribution: Tensor) -> Tensor:
+    def features(self, attribution: Tensor, units: str) -> Tensor:
         """Signed scores of the pixels, `(N, C, H, W)` to `(N, H, W)`: the sum over channels for all units."""
         return attribution.sum(1)
 
@@ -77,8 +90,7 @@ class Images:
 
     def upsample(self, maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
         """A coarse map `(N, 1, h, w)` at the size of the input; importance keeps its values."""
-        corners = None if mode == "nearest" else False
-        return functional.interpolate(maps, size=size, mode=mode, align_corners=corners)
+        return _interpolated(maps, size, mode)
 
     def dilate(self, masks: Tensor, distance: float) -> Tensor:
         """True pixels and all pixels nearer than `distance` to one (Euclidean, between centers), bool `(N, H, W)`."""
@@ -92,14 +104,6 @@ class Images:
     def zero(self, inputs: Tensor) -> Tensor:
         """Black."""
         return torch.zeros_like(inputs)
-
-    def mean(self, inputs: Tensor, present: Tensor | None) -> Tensor:
-        """Each image's mean color."""
-        if present is None:
-            return inputs.mean((2, 3), keepdim=True).expand_as(inputs)
-        weight = present[:, None].float()
-        mean = (inputs * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
-        return mean.expand_as(inputs)
 
     def blur(self, inputs: Tensor, size: int, sigma: float, present: Tensor | None) -> Tensor:
         """Gaussian blur with a kernel of `size` pixels, borders reflected (replicated where the image is too small).
@@ -155,7 +159,7 @@ class Images:
         beside = functional.max_pool2d((~present[:, None]).float(), 3, stride=1, padding=1) > 0
         return edges.masked_fill(beside, 0.0)
 
-    def center_blob(self, inputs: Tensor, width: float) -> Tensor:
+    def center_blob(self, inputs: Tensor, width: float, present: Tensor | None = None) -> Tensor:
         """A Gaussian at the image's center with standard deviation `width` times the side, `(N, 1, H, W)`."""
         rows, columns = (
             torch.exp(-(((torch.arange(side, device=inputs.device) + 0.5) / side - 0.5) ** 2) / (2 * width**2))
@@ -177,6 +181,10 @@ class Images:
         photos = shown.detach().float().cpu().permute(0, 2, 3, 1).numpy()
         labels = torch.stack([torch.from_numpy(_slic(photo, count)) for photo in photos])
         return labels.to(inputs.device)
+
+
+def _interpolated(maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
+    return functional.interpolate(maps, size=size, mode=mode, align_corners=None if mode == "nearest" else False)
 
 
 def _slic(photo: Any, count: int) -> Any:

@@ -1,0 +1,120 @@
+"""What every kind of input can be asked for; a kind for which something means nothing refuses it in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from torch import Tensor
+
+from xaieval.unsupported import UnsupportedError
+
+if TYPE_CHECKING:
+    from xaieval.batch import Batch
+
+
+class Patches(Protocol):
+    """The pieces of the inputs that responses and curves remove at once.
+
+    Attributes:
+        shape: Of the pieces, such as rows and columns of a grid.
+        count: Number of pieces P.
+    """
+
+    shape: tuple[int, ...]
+    count: int
+
+    @property
+    def area(self) -> Tensor:
+        """Features of each piece, `(P,)` or `(N, P)`."""
+
+    @property
+    def present(self) -> Tensor | None:
+        """Which pieces a sample has, bool `(N, P)`; None: all have all."""
+
+    def of(self, batch: Batch) -> Patches:
+        """The pieces of each pair's sample."""
+
+    def sum(self, features: Tensor) -> Tensor:
+        """Sums over each piece, `(N, *F)` to `(N, P)`."""
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Each piece's value at all its features, `(N, P)` to `(N, 1, *F)`."""
+
+    def share(self, values: Tensor) -> Tensor:
+        """Each piece's value divided among its features, so that sums keep, `(N, P)` to `(N, 1, *F)`."""
+
+    def upsample(self, values: Tensor) -> Tensor:
+        """A map of importance `(N, P)` at the resolution of the features, `(N, 1, *F)`; values keep."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """How inputs are removed from, cut into pieces, upsampled and looked at without a model."""
+
+    name: str = "input"
+    zero_is_zero: bool = True  # removal by zero is a product, which saves a blend
+
+    def _refuse(self, what: str, advice: str = "choose another removal or method") -> NoReturn:
+        raise UnsupportedError(f"{what} means nothing for this kind of input ({self.name})", advice)
+
+    def features(self, attribution: Tensor, units: str) -> Tensor:
+        """Signed scores of the features, `(N, C, *F)` to `(N, *F)`."""
+        return attribution.sum(1)
+
+    def patches(self, inputs: Tensor, grid: int, present: Tensor | None) -> Patches:
+        """The pieces of the inputs that are removed at once, where nobody named others."""
+        self._refuse("a piece")
+
+    def upsample(self, maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
+        """A coarse map `(N, 1, *cells)` at the size of the input; importance keeps its values."""
+        self._refuse("upsampling")
+
+    def dilate(self, masks: Tensor, distance: float) -> Tensor:
+        """True features and all that are nearer than `distance` to one, bool `(N, *F)`."""
+        self._refuse("a distance of features")
+
+    def zero(self, inputs: Tensor) -> Tensor:
+        """What stands for nothing, `(N, C, *F)`."""
+        self._refuse("zero")
+
+    def pad(self, inputs: Tensor) -> Tensor:
+        """What is put at the end of an input that is too short, `(N, C, *F)`."""
+        self._refuse("the pad token")
+
+    def mean(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Each input's mean over its features, `(N, C, *F)`."""
+        feature = tuple(range(2, inputs.dim()))
+        if present is None:
+            return inputs.mean(feature, keepdim=True).expand_as(inputs)
+        weight = present[:, None].float()
+        mean = (inputs * weight).sum(feature, keepdim=True) / weight.sum(feature, keepdim=True).clamp(min=1)
+        return mean.expand_as(inputs)
+
+    def blur(self, inputs: Tensor, size: int, sigma: float, present: Tensor | None) -> Tensor:
+        """Gaussian blur with a kernel of `size` features."""
+        self._refuse("a blur")
+
+    def impute(self, inputs: Tensor, gone: Tensor, present: Tensor | None) -> Tensor:
+        """What is gone `(N, 1, *F)`, interpolated from what is left."""
+        self._refuse("interpolating what is gone")
+
+    def diffuse(self, inputs: Tensor, sigma: Tensor, reach: int, present: Tensor | None) -> Tensor:
+        """Gaussian blur of each input with its own standard deviation `sigma` `(N,)`."""
+        self._refuse("a blur")
+
+    def edges(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """How much each feature stands out, `(N, 1, *F)`: an explanation that never saw the model."""
+        self._refuse("an edge")
+
+    def center_blob(self, inputs: Tensor, width: float, present: Tensor | None = None) -> Tensor:
+        """A Gaussian in the middle with standard deviation `width` times the side, `(N, 1, *F)`."""
+        self._refuse("a middle")
+
+    def coarse(self, inputs: Tensor, cells: int) -> tuple[int, ...]:
+        """The shape of a coarse grid of at most `cells` per side."""
+        self._refuse("a grid")
+
+    def superpixels(self, inputs: Tensor, count: int, present: Tensor | None) -> Tensor:
+        """The number of each feature's superpixel, from 0 to `count` - 1 at most, `(N, *F)`."""
+        self._refuse("a superpixel")
