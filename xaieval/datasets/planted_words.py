@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NEGATORS = frozenset({"hardly", "never", "nobody", "not", "without"})
 """Each flips the next sentiment word of its clause."""
@@ -13,8 +13,7 @@ STOPS = frozenset(",.;:!?")
 """Where a clause ends."""
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word or a punctuation mark in lower case, and its characters [start, end) in the text."""
 
     text: str
