@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Patches(Protocol):
-    """The pieces of the inputs that responses and curves remove at once.
+    """The pieces of the inputs that responses and curves remove at once."""
 
-    Attributes:
-        shape: Of the pieces, such as rows and columns of a grid.
-        count: Number of pieces P.
-    """
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the pieces, such as rows and columns of a grid."""
 
-    shape: tuple[int, ...]
-    count: int
+    @property
+    def count(self) -> int:
+        """Number of pieces P."""
 
     @property
     def area(self) -> Tensor:

@@ -75,7 +75,7 @@ class Texts(Modality):
 
     def edges(self, inputs: Tensor, present: Tensor | None) -> Tensor:
         """How far each token's embedding is from their mean, `(N, 1, T)`."""
-        edges = torch.linalg.vector_norm(inputs - self.mean(inputs, present), dim=1, keepdim=True)
+        edges: Tensor = torch.linalg.vector_norm(inputs - self.mean(inputs, present), dim=1, keepdim=True)
         return edges if present is None else edges * present[:, None]
 
     def center_blob(self, inputs: Tensor, width: float, present: Tensor | None = None) -> Tensor:
