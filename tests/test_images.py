@@ -221,7 +221,7 @@ def test_noise_is_drawn_anew_for_each_variant_and_sample():
 def test_a_name_or_a_removal():
     assert removal_of("blur") == Blur(11, 5.0)
     assert removal_of(Mean()) == Mean()
-    known = "zero, mean, blur, noise, noisy_linear"
+    known = "zero, mean, blur, noise, noisy_linear, pad_token, zero_embedding, deletion"
     with pytest.raises(ValueError, match=f"removal must be one of {known} or a Removal, got 'black'"):
         removal_of("black")
     with pytest.raises(NotImplementedError):
