@@ -144,6 +144,17 @@ def test_nothing_in_place_predicts_nothing_and_is_no_baseline():
     assert bool(reasons["units"].all())
 
 
+def test_the_first_call_with_other_weights_may_delete():
+    """It also finds out which batch normalizations can be folded, from a leaf of its own."""
+    work = text(seeded(Attending).eval())
+    other = work.with_weights({"head.bias": torch.ones(3)})
+    drops = [FeatureAblation(removal="deletion")(one) for one in (other, work)]
+    expected = work.removed("deletion").logit + 1 - seeded(Attending).head.bias[0].detach()
+    fresh = work.with_weights({"head.bias": torch.ones(3)})
+    torch.testing.assert_close(fresh.removed("deletion").logit, expected)
+    torch.testing.assert_close(*drops, rtol=1e-5, atol=1e-6)
+
+
 def test_only_what_is_attended_can_be_deleted():
     work = bind(constant(), random(2, 3, 8, 8), ids=ids(2))
     with pytest.raises(UnsupportedError, match="Model is not told what to attend to, so nothing can be deleted"):

@@ -15,7 +15,7 @@ from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, arriving, editing, find_layer, watch
 from xaieval.modalities.images import Images
 from xaieval.modalities.modality import Modality
-from xaieval.module_call import ModuleCall, keepable, normal
+from xaieval.module_call import ModuleCall, keepable, normal, without_deleted
 from xaieval.propagation import Propagation, located
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
@@ -259,8 +259,9 @@ class Classifier:
 
         def run(part: slice) -> tuple[Tensor, Tensor]:
             with keepable(), torch.enable_grad(), self._rectifying(rule):
-                leaf = normal(inputs[part]).detach().requires_grad_()
-                logits = self._call(leaf, self.precision == "bfloat16_all", attended=_rows(attended, part))
+                given, read = without_deleted(normal(inputs[part]), _rows(attended, part))
+                leaf = given.detach().requires_grad_()
+                logits = self._call(leaf, self.precision == "bfloat16_all", attended=read)
                 scores = Scores.read(logits, normal(target[part]))
                 (gradient,) = _gradients(scores.of(score), [leaf])
             return scores.values.detach(), gradient
@@ -308,9 +309,10 @@ class Classifier:
         def run(part: slice) -> tuple[Tensor, Tensor]:
             rows = [normal(variant[part]) for variant in variants]
             with keepable(), torch.enable_grad():
-                leaf = torch.cat(rows).detach().requires_grad_()
+                given, read = without_deleted(torch.cat(rows), _rows(attended, part, len(rows)))
+                leaf = given.detach().requires_grad_()
                 with make() as mode:
-                    logits = self._call(leaf, attended=_rows(attended, part, len(rows)))
+                    logits = self._call(leaf, attended=read)
                 if mode.unsupported:
                     first = slice(part.start, part.start + 1)
                     seen = _rows(attended, first, len(rows))
@@ -430,8 +432,9 @@ class Classifier:
 
         def run(part: slice) -> Tensor:
             def score() -> Tensor:
-                leaf = normal(inputs[part]).detach().requires_grad_(gradients)
-                logits = self._call(leaf, self.precision == "bfloat16_all", attended=_rows(attended, part))
+                given, seen = without_deleted(normal(inputs[part]), _rows(attended, part))
+                leaf = given.detach().requires_grad_(gradients)
+                logits = self._call(leaf, self.precision == "bfloat16_all", attended=seen)
                 return Scores.read(logits, normal(target[part])).logit
 
             with keepable():

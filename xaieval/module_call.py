@@ -73,7 +73,8 @@ class ModuleCall:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
         with keepable(), torch.enable_grad():
             leaves = {name: self.weights[name].detach().requires_grad_() for name, _ in self._module.named_parameters()}
-            logits = self._run(normal(inputs), {**self.weights, **leaves}, attended=attended)
+            inputs, attended = without_deleted(normal(inputs), attended)
+            logits = self._run(inputs, {**self.weights, **leaves}, attended=attended)
             loss = functional.cross_entropy(logits, normal(target))
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(leaves, gradients, strict=True))
@@ -92,6 +93,8 @@ class ModuleCall:
         Raises:
             TypeError: The model does not return logits `(n, classes)`.
         """
+        if not inputs.requires_grad:  # else it was done before the leaf was made: rules of propagation begin there
+            inputs, attended = without_deleted(inputs, attended)
         try:
             return self._fastest(inputs, bfloat16, count, attended)
         except RuntimeError as error:
@@ -136,10 +139,8 @@ class ModuleCall:
         count: int | None = None,
         attended: Tensor | None = None,
     ) -> Tensor:
-        if attended is not None:
-            inputs, attended = _without_deleted(inputs, normal(attended))
         inputs = self._first_layer(inputs)
-        arguments = (inputs,) if attended is None else (inputs, attended)
+        arguments = (inputs,) if attended is None else (inputs, normal(attended))
         with _evaluating(self._module):
             try:
                 # A dictionary of its own: buffers that the model replaces are put into it.
@@ -204,10 +205,12 @@ def normal(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _without_deleted(inputs: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+def without_deleted(inputs: Tensor, attended: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Inputs and what is attended, without features that are NaN: these were deleted, see `removal.Deletion`."""
+    if attended is None:
+        return inputs, None
     deleted = inputs.isnan().any(1)
-    return torch.where(deleted[:, None], 0.0, inputs), attended & ~deleted
+    return inputs.masked_fill(deleted[:, None], 0.0), attended & ~deleted
 
 
 def _fingerprint(tensor: Tensor) -> tuple[float, ...]:
