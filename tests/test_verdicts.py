@@ -309,6 +309,8 @@ def test_one_shuffled_map_that_is_worse_inverts_nothing():
     assert judged(scores, {name: scores[name] + 1 for name in METHODS}).cause == "prefers shuffled maps"
     worse = {name: values + 9 * (name in SENTINELS) for name, values in scores.items()}
     assert judged(worse, {name: scores[name] + 1 for name in METHODS}).cause == "inverted"
+    worse["random"] = scores["random"]  # one that is told from methods, as it should be
+    assert judged(worse, {name: scores[name] + 1 for name in METHODS}).cause == "prefers shuffled maps"
 
 
 def test_other_seeds_are_a_caveat():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, nan
+from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from xaieval.score_tables import common
 from xaieval.separation import CONTROLS, SHUFFLED, Separation, blind, separations, values_only
 from xaieval.signal_to_noise import Retest, SignalToNoise, retest, signal_to_noise
 from xaieval.statistics import connected, independent
+from xaieval.table import number
 
 BELIEVE, DOUBT, UNKNOWN = "believe", "doubt", "unknown"
 
@@ -308,10 +309,11 @@ def _caveats(found: Findings) -> Iterator[str]:
         yield f"but only {_times(found.ratios['seeds'].ratio)} as much as the methods' own seeds do"
     again = found.retest.correlation
     if again < LEAST_RETEST:
-        yield f"but another draw of the metric repeats single scores with a correlation of {_two(again)}"
+        yield f"but another draw of the metric repeats single scores with a correlation of {number(again, 2)}"
     score = found.consistency.score
     if not isnan(score) and score <= DO_NOTHING:
-        yield f"but it reacts to perturbed models and inputs no better than one that does nothing (MC {_two(score)})"
+        mc = number(score, 2)
+        yield f"but it reacts to perturbed models and inputs no better than one that does nothing (MC {mc})"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
@@ -334,7 +336,3 @@ def _times(ratio: float) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".", 1) if value == value else str(nan)
