@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from xaieval.statistics import ELEMENTS, Interval, Values, connected, photo_blocks
+from xaieval.statistics import ELEMENTS, Interval, Values, connected, drawn_counts, membership, photo_blocks
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -84,9 +84,7 @@ def _ends(values: Values, means: Values, blocks: Blocks, resampled: Resampled) -
     if len(blocks) == 1:
         unknown = np.full(values.shape[1], np.nan)
         return unknown, unknown
-    members = np.zeros((len(blocks), len(values)))
-    for number, block in enumerate(blocks):
-        members[number, list(block)] = 1
+    members = membership(blocks, len(values))
     drawn = [resampled(values, members, counts) for counts in _counts(len(blocks))]
     low, high = np.percentile(np.concatenate(drawn), [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=0)
     equal = (values == values[0]).all(axis=0)
@@ -94,13 +92,10 @@ def _ends(values: Values, means: Values, blocks: Blocks, resampled: Resampled) -
 
 
 def _counts(blocks: int) -> Iterator[Values]:
-    """How often each block is drawn, `(draws, blocks)`; the draws of `scipy.stats.bootstrap` with this seed."""
+    """How often each block is drawn, `(draws, blocks)`, in parts that fit into memory."""
     rng, batch = np.random.default_rng(SEED), max(1, ELEMENTS // blocks)
     for start in range(0, RESAMPLES, batch):
-        draws = min(batch, RESAMPLES - start)
-        places = rng.integers(0, blocks, (draws, blocks)) + blocks * np.arange(draws)[:, None]
-        counts: NDArray[np.intp] = np.bincount(places.ravel(), minlength=draws * blocks)
-        yield counts.reshape(draws, blocks).astype(np.float64)
+        yield drawn_counts(blocks, min(batch, RESAMPLES - start), rng)
 
 
 def _means(values: Values, members: Values, counts: Values) -> Values:

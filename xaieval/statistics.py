@@ -175,12 +175,23 @@ def resampled_weights(groups: Sequence[Hashable], resamples: int, rng: np.random
         rng: Where the draws come from.
     """
     blocks = photo_blocks(groups)
-    holds = np.zeros((len(blocks), len(groups)))
-    for number, block in enumerate(blocks):
-        holds[number, block] = 1
-    counts = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=resamples)
-    weights: Values = 1 + (counts - 1) @ holds
+    weights: Values = 1 + (drawn_counts(len(blocks), resamples, rng) - 1) @ membership(blocks, len(groups))
     return weights
+
+
+def membership(blocks: Sequence[tuple[int, ...]], samples: int) -> Values:
+    """1 where a block holds a sample, else 0, `(blocks, samples)`."""
+    members = np.zeros((len(blocks), samples))
+    for number, block in enumerate(blocks):
+        members[number, list(block)] = 1
+    return members
+
+
+def drawn_counts(blocks: int, resamples: int, rng: np.random.Generator) -> Values:
+    """How often each block is drawn in each resample, `(resamples, blocks)`: the draws of `scipy.stats.bootstrap`."""
+    places = rng.integers(0, blocks, (resamples, blocks)) + blocks * np.arange(resamples)[:, None]
+    counts: NDArray[np.intp] = np.bincount(places.ravel(), minlength=resamples * blocks)
+    return counts.reshape(resamples, blocks).astype(np.float64)
 
 
 def _photos(group: Hashable) -> tuple[Hashable, ...]:
