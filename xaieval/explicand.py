@@ -13,22 +13,16 @@ A batch never holds more pairs than the model takes at once, so memory does not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from xaieval.batch import Batch
-from xaieval.cost import Cost, Ledger
 from xaieval.curve import Curve, Order
 from xaieval.draws import seed_of
-from xaieval.inner import Inner
 from xaieval.modalities.modality import Patches
-from xaieval.module_call import keepable
-from xaieval.note import Note
+from xaieval.noted import UNITS, Noted, version_of
 from xaieval.perturbation import Perturbation
 from xaieval.removal import BoundRemoval, Removal, removal_of
 from xaieval.scores import Scores
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["UNITS", "Batch", "Explicand", "Response"]
 
-UNITS = ("gradient", "contribution", "importance")
 T = TypeVar("T")
 
 
@@ -65,10 +58,11 @@ class Response:
         return 1e-6 * self.scores.values[..., :2].abs().amax((1, 2))  # without the rival, -inf where there is one class
 
 
-class Explicand(Inner):
+class Explicand(Noted):
     """N inputs, the model, and the class explained for each. Made by `Classifier.explicand`, or by `Batch.copies`.
 
-    What is computed of them once stands in `Bound`, what passes between layers in `Inner`.
+    What is computed of them once stands in `Bound`, what passes between layers in `Inner`, what is known of their
+    attributions in `Noted`.
 
     Attributes:
         classifier: The model.
@@ -282,11 +276,9 @@ class Explicand(Inner):
         """
         if segments != "patches":
             check_segments("curve", segments)
-        note = self._noted(attribution)
-        units = self.units_of(attribution)
-        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}:{units}"
-        if not attribution.is_inference():
-            key += f":{attribution._version}"
+        note = self.noted(attribution)
+        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}"
+        key += f":{self.units_of(attribution)}:{version_of(attribution)}"
         if key not in note.curves:
             with self.meter.making() as ledger:
                 curve = self._curve(attribution, grid, steps, removal, direction, seed, segments)
@@ -326,95 +318,20 @@ class Explicand(Inner):
         """Edge strength of the inputs, `(N, 1, *F)`."""
         return self.kept("edges", lambda: self.modality.edges(self.inputs, self.present))
 
-    # -- notes on attributions --
-
-    @cached_property
-    def _notes(self) -> WeakTensorKeyDictionary:
-        return WeakTensorKeyDictionary()
-
     def attribution(self, method: Method) -> Tensor:
         """A method's attribution of these samples, not made again while it lives unchanged or where it was kept.
 
         Each user's standalone cost includes it; only the first pays. A perturbed copy has attributions of its own.
         """
-        found = next((made for made, note in self._notes.items() if _is_of(made, note, method)), None)
+        found = self.made_by(method)
         if found is None and self.lookup is not None:
             found = self.lookup(method)
         if found is None:
             with self.meter.making() as ledger:
                 found = method(self)
             self.remember(found, method.units, ledger, method)  # whoever asks again uses what was booked here
-        booked = self._noted(found).ledger
+        booked = self.noted(found).ledger
         if booked is not None:
             self.meter.use(booked)
         attribution: Tensor = found
         return attribution
-
-    def remember(self, attribution: Tensor, units: str, cost: Ledger | Cost, method: Method | None = None) -> None:
-        """Note the units of a tensor, what making it cost and which method made it, for as long as it lives."""
-        note = self._noted(attribution)
-        note.units, note.method, note.version = units, method, _version(attribution)
-        note.ledger = cost if isinstance(cost, Ledger) else Ledger.known(self.meter.clock, cost)
-
-    def evaluations_of(self, attribution: Tensor) -> float | None:
-        """Evaluations per sample that making the attribution would cost alone, or None where nobody noted it."""
-        note = self.note(attribution)
-        return None if note is None or note.ledger is None else note.ledger.standalone.forwards / self.count
-
-    def note(self, attribution: Tensor) -> Note | None:
-        """What is known of a tensor that a method returned."""
-        note: Note | None = self._notes.get(attribution)
-        return note
-
-    def known(self, attribution: Tensor, key: str, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` computes of an attribution, once for as long as the tensor lives unchanged.
-
-        Each user's standalone cost includes it; only the first pays.
-        """
-        tables = self._noted(attribution).tables
-        key += f":{self.units_of(attribution)}"
-        if not attribution.is_inference():
-            key += f":{attribution._version}"
-        if key not in tables:
-            with keepable(), self.meter.making() as ledger:
-                table = make()
-            tables[key] = (table, ledger)
-        found, ledger = tables[key]
-        self.meter.use(ledger)
-        return found
-
-    def units_of(self, attribution: Tensor) -> str:
-        """Units of an attribution as its method noted them, else by shape.
-
-        A tensor with the input's channels counts as a gradient, any other as importance.
-        """
-        note = self.note(attribution)
-        if note is not None and note.units:
-            return note.units
-        return "gradient" if attribution.shape[1] == self.shape[1] else "importance"
-
-    @contextmanager
-    def taken_as(self, attribution: Tensor, units: str) -> Iterator[None]:
-        """In the block an attribution has these units, whatever was noted."""
-        note = self._noted(attribution)
-        before, note.units = note.units, units
-        try:
-            yield
-        finally:
-            note.units = before
-
-    def _noted(self, attribution: Tensor) -> Note:
-        if attribution not in self._notes:
-            self._notes[attribution] = Note()
-        note: Note = self._notes[attribution]
-        return note
-
-
-def _version(tensor: Tensor) -> int | None:
-    """Rises with every change in place; None where that is not counted."""
-    return None if tensor.is_inference() else tensor._version
-
-
-def _is_of(attribution: Tensor, note: Note, method: Method) -> bool:
-    """Whether an attribution is as the method made it."""
-    return note.method == method and note.version == _version(attribution)
