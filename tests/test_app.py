@@ -9,10 +9,11 @@ import pytest
 from hydra import compose, initialize_config_module
 from projects import ARGUMENTS, make_project
 
-from xaieval import app, verbs
+from xaieval import app
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.config import ConfigError, build, component, components, default, names, plain
+from xaieval.listing import first_sentence
 from xaieval.metrics.infidelity import Infidelity
 from xaieval.metrics.max_sensitivity import MaxSensitivity
 from xaieval.removal import Blur, Noise, NoisyLinear
@@ -335,7 +336,7 @@ def test_check(xaieval):
 
 
 def test_first_sentences():
-    assert verbs._sentence("As in Böhle et al. (2021), `a.b`. More.\n\nArgs") == "As in Böhle et al. (2021), `a.b`."
+    assert first_sentence("As in Böhle et al. (2021), `a.b`. More.\n\nArgs") == "As in Böhle et al. (2021), `a.b`."
 
 
 def test_help(xaieval):

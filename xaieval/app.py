@@ -16,7 +16,6 @@ from typing import Any
 
 import hydra
 import pandas as pd
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -25,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
-from xaieval.config import ConfigError, components, load, plain
+from xaieval.config import ConfigError, choose_device, components, load, plain
 from xaieval.datasets.preprocess import DatasetError
 from xaieval.plan import shard_of
 from xaieval.progress import Progress
@@ -122,7 +121,7 @@ def job(config: DictConfig) -> None:
 
 def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
     """The rows of all cells of a configuration."""
-    _choose_device(config)
+    choose_device(config)
     values = plain(config)
     settings = Settings.of(values)
     parts = {group: components(values, group) for group in ("method", "metric", "dataset", "model")}
@@ -151,11 +150,6 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
 def _store(config: DictConfig) -> Path | None:
     path = config.store.path
     return None if path is None else Path(str(path))
-
-
-def _choose_device(config: DictConfig) -> None:
-    if "device" in config and config.device is None:
-        config.device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _progress(context: Any) -> Progress:

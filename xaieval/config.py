@@ -9,6 +9,8 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
+import torch
+from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
@@ -255,3 +257,25 @@ def _called(target: Any, arguments: Iterable[Any], values: Mapping[str, Any], pa
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def only(group: str, values: dict[str, Any]) -> Any:
+    """The one component chosen in a group."""
+    chosen = [name for name, node in (values.get(group) or {}).items() if isinstance(node, dict)]
+    if len(chosen) > 1:
+        raise ConfigError(f"this takes one {group}, got {', '.join(chosen)}: choose it with {group}=NAME")
+    return next(iter(components(values, group).values()))
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """What a run with these words would be composed of, as plain values."""
+    with initialize_config_module("xaieval.conf", version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+    choose_device(config)
+    return plain(config)
+
+
+def choose_device(config: DictConfig) -> None:
+    """A CUDA device if there is one, else the CPU, where none is named."""
+    if "device" in config and config.device is None:
+        config.device = "cuda" if torch.cuda.is_available() else "cpu"

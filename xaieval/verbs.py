@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import re
 import sys
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 
 from xaieval import leaderboard as boards
 from xaieval import plots
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import CellError, check_cells
 from xaieval.chunk import Work
-from xaieval.config import GROUPS, ConfigError, components, default, load, located, names, plain
+from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
 from xaieval.differences import differences
 from xaieval.explicand import Explicand
 from xaieval.kept_verdicts import keep_verdicts, kept_verdicts
+from xaieval.listing import about
 from xaieval.models.loading import suggest
 from xaieval.pairs import pairs
 from xaieval.plan import Keys, Part, Subject, shard_of
@@ -63,7 +60,7 @@ def list_parts(arguments: Sequence[str]) -> None:
     overrides = [argument for argument in arguments if "=" in argument]
     groups = [argument for argument in arguments if argument not in overrides]
     if overrides:
-        _list_support(groups, _composed(overrides))
+        _list_support(groups, composed(overrides))
         return
     for group in groups or GROUPS:
         if group not in GROUPS:
@@ -71,7 +68,7 @@ def list_parts(arguments: Sequence[str]) -> None:
         _print(f"{group}:" if len(groups) != 1 else "")
         width = max(map(len, names(group)))
         for name in names(group):
-            _print(f"  {name:{width}}  {_about(group, name)}")
+            _print(f"  {name:{width}}  {about(group, name)}")
 
 
 def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
@@ -85,7 +82,7 @@ def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
             "list takes KEY=VALUE only for methods, as in `xaieval list method model=resnet18`, which tells those that "
             f"support the model, got the group {' '.join(groups) or '(none)'}"
         )
-    classifier, dataset = _only("model", values), _only("dataset", values)
+    classifier, dataset = only("model", values), only("dataset", values)
     sample = next(iter(load(dataset, classifier)), None)
     if sample is None:
         raise ConfigError(f"{dataset.name} has no sample to try the methods on: choose another dataset=")
@@ -95,45 +92,6 @@ def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
     for name in names("method"):
         why = refusal(explicand, default("method", name))
         _print(f"  {name:{width}}  {f'no   {why}' if why else 'yes'}")
-
-
-def _about(group: str, name: str) -> str:
-    """Units or direction, and the first sentence of what a YAML names."""
-    text = (files("xaieval.conf") / group / f"{name}.yaml").read_text()
-    if group in ("removal", "experiment"):
-        comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
-        return comments[0] if comments else ""
-    node: Any = OmegaConf.to_container(OmegaConf.create(text))
-    target = located(str(node[name]["_target_"]), name)
-    return f"{_kind(group, name)}{_preset(group, name) or _sentence(target.__doc__ or '')}"
-
-
-def _preset(group: str, name: str) -> str:
-    """What a preset changes: a YAML of another name than the file of its class; empty where it is none."""
-    if group not in ("method", "metric"):
-        return ""
-    from xaieval.pages import changed_options
-
-    component = default(group, name)
-    stem = type(component).__module__.rpartition(".")[2]
-    return "" if stem == name else f"{stem} with {', '.join(changed_options(component))}"
-
-
-def _kind(group: str, name: str) -> str:
-    if group == "method":
-        method = default("method", name)
-        kind = "sentinel" if method.sentinel else "oracle" if method.oracle else method.units
-        return f"{kind:12}  "
-    if group == "metric":
-        metric = default("metric", name)
-        return f"{'↑' if metric.higher_is_better else '↓'} {metric.category:13}  "
-    return ""
-
-
-def _sentence(text: str) -> str:
-    """The first sentence, on one line."""
-    paragraph = " ".join(text.split("\n\n")[0].split())
-    return re.split(r"(?<=\.)\s+(?=[A-Z`])", paragraph)[0]
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -198,7 +156,7 @@ def layers(arguments: Sequence[str]) -> None:
     flags = [argument for argument in arguments if argument.startswith("--")]
     if set(flags) - {"--all"}:
         raise ConfigError(f"layers knows the flag --all, got {' '.join(flags)}")
-    classifier = _only("model", _composed([argument for argument in arguments if argument not in flags]))
+    classifier = only("model", composed([argument for argument in arguments if argument not in flags]))
     side = classifier.preprocess.crop if classifier.preprocess is not None else 224
     explicand = classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
     found, marks = classifier.structure.places(explicand.inputs).shapes, _defaults(explicand)
@@ -235,7 +193,7 @@ def sheet(arguments: Sequence[str]) -> None:
     if len(paths) > 1:
         raise ConfigError(f"sheet draws one file, as in `xaieval sheet maps.png method=gradient`, got {paths}")
     path = plots.checked(Path(paths[0] if paths else "sheet.png"))
-    rows, errors = _rows_of_sheet(_composed(words))
+    rows, errors = _rows_of_sheet(composed(words))
     if any(row.maps for row in rows):
         plots.draw(rows).savefig(path)
         _print(f"{path}: {len(rows)} photo{'' if len(rows) == 1 else 's'}")
@@ -247,7 +205,7 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
     """The photos and maps of a sheet, and what went wrong."""
     keep_freed_memory()
     settings = Settings.of(values)
-    classifier, dataset = _only("model", values), _only("dataset", values)
+    classifier, dataset = only("model", values), only("dataset", values)
     methods = [Part.of(name, method) for name, method in components(values, "method").items()]
     store = None if settings.store is None else Store(settings.store, settings.gigabytes)
     keys, progress, samples = Keys(classifier), Progress(), load(dataset, classifier)
@@ -273,14 +231,6 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
     return rows, errors
 
 
-def _only(group: str, values: dict[str, Any]) -> Any:
-    """The one component chosen in a group."""
-    chosen = [name for name, node in (values.get(group) or {}).items() if isinstance(node, dict)]
-    if len(chosen) > 1:
-        raise ConfigError(f"this takes one {group}, got {', '.join(chosen)}: choose it with {group}=NAME")
-    return next(iter(components(values, group).values()))
-
-
 def leaderboard(arguments: Sequence[str]) -> None:
     """`leaderboard [RUN | store.path=DIR] [FLAG ...]`: the table of a run's folder, or of all that a store holds.
 
@@ -294,7 +244,7 @@ def leaderboard(arguments: Sequence[str]) -> None:
     if set(flags) - set(TABLES):
         raise ConfigError(f"leaderboard knows the flags {', '.join(TABLES)}, got {' '.join(flags)}")
     runs = [Path(argument) for argument in arguments if argument not in flags and "=" not in argument]
-    store = Path(str(_composed([word for word in arguments if "=" in word])["store"]["path"]))
+    store = Path(str(composed([word for word in arguments if "=" in word])["store"]["path"]))
     rows = _rows_of_runs(runs) if runs else _rows_of_store(store)
     found = boards.leaderboards(rows, kept_verdicts(store))
     boards.show(found)
@@ -343,7 +293,7 @@ def reliability(arguments: Sequence[str]) -> None:
     if folders and not words:
         report(read_trials(folder), folder)
         return
-    values = _composed(words)
+    values = composed(words)
     trials = _trials(values)
     write_trials(trials, folder)
     for table in report(trials, folder):
@@ -354,7 +304,7 @@ def reliability(arguments: Sequence[str]) -> None:
 def _trials(values: dict[str, Any]) -> pd.DataFrame:
     """The cells of a composed run, and those that tell how far to believe it."""
     keep_freed_memory()
-    classifier, dataset = _only("model", values), _only("dataset", values)
+    classifier, dataset = only("model", values), only("dataset", values)
     run = Run(
         classifier,
         components(values, "method"),
@@ -365,14 +315,6 @@ def _trials(values: dict[str, Any]) -> pd.DataFrame:
         values["removal"],
     )
     return run_trials(run)
-
-
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    with initialize_config_module("xaieval.conf", version_base="1.3"):
-        config = compose("config", overrides=list(overrides))
-    if config.device is None:
-        config.device = "cuda" if torch.cuda.is_available() else "cpu"
-    return plain(config)
 
 
 def _print(line: str) -> None:
