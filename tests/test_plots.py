@@ -263,7 +263,7 @@ def test_sheet_draws_the_first_three_and_keeps_the_maps(project, capsys, monkeyp
 
 
 def test_sheet_draws_the_others_where_a_method_fails(project, capsys):
-    with pytest.raises(CellError, match=r"1 maps could not be made, the others are drawn:\n.*bad: ArithmeticError: no"):
+    with pytest.raises(CellError, match=r"1 map could not be made, the others are drawn:\n.*bad: ArithmeticError: no"):
         verbs.run_verb("sheet", (*ARGUMENTS, "+method.bad._target_=toy.Failing", "dataset.limit=1"))
     assert "sheet.png: 1 photo\n" in capsys.readouterr().out
     with pytest.raises(CellError):

@@ -160,15 +160,19 @@ def test_csv_has_the_numbers_in_full():
         assert float(joint["place"]) == sorted(found.joint.means.values()).index(found.joint.means[name]) + 1
 
 
-def test_photos_are_drawn_together():
-    photos = [(f"photo {number // 5}",) for number in range(20)]
-    scores = {"a": noise(0, 20), "b": noise(1, 20)}
-    rows = [
+def rows_from(photos, scores):
+    """Rows of insertion whose samples are of these photos."""
+    return [
         row | {"sources": own}
         for name, values in scores.items()
         for row, own in zip(cells(name, "insertion", values), photos, strict=True)
     ]
-    order = table(rows).orders["insertion"]
+
+
+def test_photos_are_drawn_together():
+    photos = [(f"photo {number // 5}",) for number in range(20)]
+    scores = {"a": noise(0, 20), "b": noise(1, 20)}
+    order = table(rows_from(photos, scores)).orders["insertion"]
     values = np.array([scores[name] for name in order.names]).T
     assert order.stability.top == rank_stability(values, True, photos, by="borda").top
     assert order.photos == 4
@@ -176,13 +180,7 @@ def test_photos_are_drawn_together():
 
 def test_overlapping_mosaics_and_two_photos():
     ring = [(f"photo {number}", f"photo {(number + 1) % 24}") for number in range(24)]
-    scores = {"a": noise(0, 24), "b": noise(1, 24)}
-    rows = [
-        row | {"sources": own}
-        for name, values in scores.items()
-        for row, own in zip(cells(name, "insertion", values), ring, strict=True)
-    ]
-    order = table(rows).orders["insertion"]
+    order = table(rows_from(ring, {"a": noise(0, 24), "b": noise(1, 24)})).orders["insertion"]
     assert (order.n, order.photos) == (24, 24)
     assert sum(order.stability.first) == pytest.approx(1)
     two = table(rows_of("insertion", a=[0.75, 0.25], b=[0.25, 0.75]))

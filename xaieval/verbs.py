@@ -198,7 +198,8 @@ def sheet(arguments: Sequence[str]) -> None:
         plots.draw(rows).savefig(path)
         _print(f"{path}: {len(rows)} photo{'' if len(rows) == 1 else 's'}")
     if errors:
-        raise CellError("\n".join([f"{len(errors)} maps could not be made, the others are drawn:", *errors]))
+        count = f"{len(errors)} map{'' if len(errors) == 1 else 's'}"
+        raise CellError("\n".join([f"{count} could not be made, the others are drawn:", *errors]))
 
 
 def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
