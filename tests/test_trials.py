@@ -21,6 +21,7 @@ from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.benchmark import Benchmark
 from xaieval.component import Method, Metric
 from xaieval.config import ConfigError, load
+from xaieval.datasets.base import Samples
 from xaieval.datasets.planted import Planted
 from xaieval.evidence import evidences
 from xaieval.metaquantus import consistency
@@ -247,6 +248,7 @@ def test_perturbed_models_are_explained_for_the_class_predicted_before(trials, t
 def test_perturbed_inputs_are_explained_for_the_class_predicted_before(trials, trial):
     target = explicand(2).target
     drawn = load(Planted(COUNT), planted.load())[:2]
+    assert isinstance(drawn, Samples)
     for number, samples in enumerate(perturbed.samples(drawn, trial, 2, 0)):
         bound = explicand(2, torch.stack([samples[0].image, samples[1].image]), target=target)
         expected = METRICS["deletion"](bound, IntegratedGradients(4)(bound))

@@ -7,16 +7,17 @@ did (`xaieval.metaquantus`). Each is made when it is asked for, one at a time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, overload
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
-from xaieval.datasets.base import Sample
+from xaieval.datasets.base import E, Sample, Samples
 from xaieval.draws import Draws
 from xaieval.explicand import Explicand
 
@@ -48,7 +49,7 @@ def classifiers(classifier: Classifier, trial: str, count: int, seed: int) -> It
     )
 
 
-def samples(samples: Sequence[Sample], trial: str, count: int, seed: int) -> list[PerturbedSamples]:
+def samples(samples: Samples[E], trial: str, count: int, seed: int) -> list[Samples[E]]:
     """The samples with draws from U(-u, u) added to their images, u as in `INPUTS`; `count` times.
 
     A sequence reads and perturbs a sample when it is indexed. Images are clipped to [0, 1]. Everything else is the
@@ -60,44 +61,13 @@ def samples(samples: Sequence[Sample], trial: str, count: int, seed: int) -> lis
         ValueError: No such trial, or not even one.
     """
     width = _width(INPUTS, trial, count)
-    return [PerturbedSamples(samples, width, (seed, trial, number)) for number in range(count)]
+    keys = ((seed, trial, number) for number in range(count))
+    return [samples.changed(partial(_moved, width=width, key=key)) for key in keys]
 
 
-class PerturbedSamples(Sequence[Sample]):
-    """Samples whose images are changed when they are read.
-
-    Args:
-        originals: The samples.
-        width: Largest change of a value.
-        key: What the draws depend on beside the id of a sample.
-    """
-
-    def __init__(self, originals: Sequence[Sample], width: float, key: tuple[int, str, int]) -> None:
-        self._originals = originals
-        self._width = width
-        self._key = key
-
-    @property
-    def ids(self) -> tuple[str, ...] | None:
-        """Names of the samples, where they are known without reading them."""
-        return getattr(self._originals, "ids", None)
-
-    def __len__(self) -> int:
-        return len(self._originals)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> PerturbedSamples: ...
-
-    def __getitem__(self, index: int | slice) -> Sample | PerturbedSamples:
-        if isinstance(index, slice):
-            return PerturbedSamples(self._originals[index], self._width, self._key)
-        sample = self._originals[index]
-        image = sample.image
-        drawn = Draws(image.device).uniform(image.shape, [(*self._key, sample.id)])[0]
-        return replace(sample, image=(image + self._width * (2 * drawn - 1)).clamp(0, 1))
+def _moved(sample: Sample, width: float, key: tuple[int, str, int]) -> Sample:
+    drawn = Draws(sample.image.device).uniform(sample.image.shape, [(*key, sample.id)])[0]
+    return replace(sample, image=(sample.image + width * (2 * drawn - 1)).clamp(0, 1))
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class Samples(Sequence[Sample], Generic[E]):
         """Names of the samples."""
         return tuple(entry.id for entry in self.entries)
 
+    def changed(self, change: Callable[[Sample], Sample]) -> Samples[E]:
+        """The same samples, each changed when it is read."""
+        return Samples(self.entries, lambda entry: change(self._read(entry)))
+
     def __len__(self) -> int:
         return len(self.entries)
 
