@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from xaieval.localization import Localization, top_share
+from xaieval.localization import Localization, check_fraction, part_of, top_share
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,8 @@ class TopKIntersection(Localization):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not 0 < self.fraction < 1:
-            raise ValueError(f"TopKIntersection: fraction is a part of the features, in (0, 1), got {self.fraction}")
+        check_fraction("TopKIntersection", self.fraction)
 
     def found(self, scores: Tensor, region: Tensor) -> Tensor:
         """The expected share of the top K inside, over random breaks of ties."""
-        count = (scores != -math.inf).sum(1, keepdim=True)
-        size = (self.fraction * count.double() - 1e-9).ceil().long()  # .07 x 100 is above 7 in floating point
-        return top_share(scores, region, size)
+        return top_share(scores, region, part_of(scores, self.fraction))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import torch
@@ -18,6 +19,9 @@ class Localization(Metric):
     Chance c is what an explanation gets that knows nothing, so 0 is chance, 1 the best, and below 0 worse than
     chance. Scores are summed over channels, signed. Subclasses write `found`; `region` where it is not the mask
     itself, `expected` where chance is not its share of the features.
+
+    Where the explicand has groups, as a text explained by words, these are what is found: d counts groups. A group's
+    score is the sum of its features', and it lies inside the region if any of its features does.
 
     Undefined: an empty mask, and a region that covers everything, so that nothing can lie outside.
     """
@@ -49,6 +53,14 @@ class Localization(Metric):
         """How r `(N,)` stands to chance c `(N,)`."""
         return (found - chance) / (1 - chance)
 
+    def value(self, explicand: Explicand, scores: Tensor, region: Tensor) -> Tensor:
+        """The value r `(N,)`; to be written in place of `found` by a metric that draws."""
+        return self.found(scores, region)
+
+    def guessed(self, explicand: Explicand, scores: Tensor | None, region: Tensor) -> Tensor:
+        """The value c `(N,)`; to be written in place of `expected` by a metric that draws."""
+        return self.expected(scores, region, _count(explicand))
+
     @final
     def chance(self, explicand: Explicand, attribution: Tensor | None = None) -> Tensor:
         """The value c `(N,)` of an explanation that knows nothing.
@@ -58,7 +70,7 @@ class Localization(Metric):
             attribution: The explanation, for metrics whose chance depends on it.
         """
         scores = None if attribution is None else self._scores(explicand, attribution)
-        return self.expected(scores, self._region(explicand), _count(explicand))
+        return self.guessed(explicand, scores, self._region(explicand))
 
     @final
     def raw(self, explicand: Explicand, attribution: Tensor) -> Tensor:
@@ -97,11 +109,12 @@ class Localization(Metric):
         return reasons | self.nothing(self._scores(explicand, attribution))
 
     def _found(self, explicand: Explicand, attribution: Tensor) -> Tensor:
-        return self.found(self._scores(explicand, attribution), self._region(explicand))
+        return self.value(explicand, self._scores(explicand, attribution), self._region(explicand))
 
     def _scores(self, explicand: Explicand, attribution: Tensor) -> Tensor:
-        scores, present = explicand.features(attribution), explicand.present
-        return (scores if present is None else scores.masked_fill(~present, -torch.inf)).flatten(1)
+        features, present = explicand.features(attribution), _present(explicand)
+        scores = features.flatten(1) if explicand.groups is None else explicand.groups.sum(features)
+        return scores if present is None else scores.masked_fill(~present, -torch.inf)
 
     def _region(self, explicand: Explicand) -> Tensor:
         mask, present = explicand.mask, explicand.present
@@ -110,20 +123,72 @@ class Localization(Metric):
                 f"{type(self).__name__} compares with a mask and the explicand has none: bind the inputs with mask="
             )
         region = self.region(explicand, mask if present is None else mask & present)
-        return (region if present is None else region & present).flatten(1)
+        region = region if present is None else region & present
+        return region.flatten(1) if explicand.groups is None else explicand.groups.sum(region.float()) > 0
+
+
+@dataclass(frozen=True)
+class Detection(Localization):
+    """Localization by a number that people also read as it is, such as an area below a curve.
+
+    Attributes:
+        above_chance: Take chance off; else the value is r, and what stands at chance is seen in the row of `constant`,
+            a sentinel that knows nothing.
+    """
+
+    above_chance: bool = field(default=True, kw_only=True)
+
+    @property
+    def bounds(self) -> tuple[float, float]:  # type: ignore[override]
+        """Those of r, or at most 1."""
+        return (-math.inf if self.above_chance else 0.0, 1.0)
+
+    @final
+    def above(self, found: Tensor, chance: Tensor) -> Tensor:
+        """The value above chance, or as it is."""
+        return super().above(found, chance) if self.above_chance else found
+
+
+def _present(explicand: Explicand) -> Tensor | None:
+    """Which features, or groups of them, there are, `(N, d)`; None: all."""
+    if explicand.groups is not None:
+        return explicand.groups.present
+    return None if explicand.present is None else explicand.present.flatten(1)
 
 
 def _count(explicand: Explicand) -> Tensor:
-    """Number of present features `(N,)`."""
-    if explicand.present is None:
+    """Number of present features, or of groups, `(N,)`."""
+    present = _present(explicand)
+    if present is None:
         return torch.full_like(explicand.target, math.prod(explicand.shape[2:]))
-    return explicand.present.flatten(1).sum(1)
+    return present.sum(1)
 
 
 def positive_share(scores: Tensor, region: Tensor) -> Tensor:
     """Share of the positive scores `(N, d)` inside the region, `(N,)`."""
     positive = scores.clamp(min=0)
     return (positive * region).sum(1) / positive.sum(1)
+
+
+def part_of(scores: Tensor, fraction: float) -> Tensor:
+    """A fraction of the number of present features `(N, 1)`, rounded up, of scores `(N, d)`, -inf at absent ones."""
+    count = (scores != -torch.inf).sum(1, keepdim=True)
+    return (fraction * count.double() - 1e-9).ceil().long()  # .07 x 100 is above 7 in floating point
+
+
+def size_of(scores: Tensor, region: Tensor, fraction: float | None) -> Tensor:
+    """How many features are chosen `(N, 1)`: as many as the region has, or a fraction of them."""
+    return region.sum(1, keepdim=True) if fraction is None else part_of(scores, fraction)
+
+
+def check_fraction(owner: str, fraction: float | None) -> None:
+    """Check a part of the features.
+
+    Raises:
+        ValueError: It lies outside (0, 1).
+    """
+    if fraction is not None and not 0 < fraction < 1:
+        raise ValueError(f"{owner}: fraction is a part of the features, in (0, 1), got {fraction}")
 
 
 def top_share(scores: Tensor, region: Tensor, size: Tensor) -> Tensor:
