@@ -49,6 +49,11 @@ class AblationCAM(Method):
         """What the method reads; each of its channels costs a forward."""
         return outputs(explicand, self.layer)
 
+    @property
+    def signed(self) -> bool:
+        """Unless what is negative becomes 0."""
+        return not self.relu
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         layer = self.layer or explicand.layer("grad_cam")

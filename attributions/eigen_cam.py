@@ -47,6 +47,11 @@ class EigenCAM(Method):
     reference: ClassVar[str] = "arXiv:2008.00299"
     layer: str = ""
 
+    @property
+    def signed(self) -> bool:
+        """Where the layer gives negative values, a part of the first component may be negative, too."""
+        return True
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         activation = outputs(explicand, self.layer)

@@ -37,6 +37,11 @@ class GradCAM(Method):
     layer: str = ""
     relu: bool = True
 
+    @property
+    def signed(self) -> bool:
+        """Unless what is negative becomes 0."""
+        return not self.relu
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         activation, gradient = channels(explicand, self.layer)

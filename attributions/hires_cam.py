@@ -40,6 +40,11 @@ class HiResCAM(Method):
     layer: str = ""
     relu: bool = False
 
+    @property
+    def signed(self) -> bool:
+        """Unless what is negative becomes 0."""
+        return not self.relu
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         activation, gradient = channels(explicand, self.layer)

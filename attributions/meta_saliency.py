@@ -44,6 +44,11 @@ class MetaSaliency(Method):
         """Those of the wrapped method."""
         return self.method.units
 
+    @property
+    def signed(self) -> bool:
+        """As the wrapped method."""
+        return self.method.signed
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The method's maps, `(N, C, *F)` or `(N, 1, *F)`."""
         return torch.cat([self.method(self._learned(sample)) for sample in explicand.each()])

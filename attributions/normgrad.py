@@ -92,6 +92,11 @@ class NormGrad(Method):
                 f"for each layer, got {self.weights}"
             )
 
+    @property
+    def signed(self) -> bool:
+        """A sum or a largest entry may be negative, a norm never; of several layers maps from 0 to 1 are combined."""
+        return self.aggregation in ("sum", "max") and len(self.layers) < 2
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         real = self.extraction == "real"

@@ -59,6 +59,11 @@ class Occlusion(Method):
         """Contribution for windows of one feature, else importance."""
         return "contribution" if self.window == 1 else "importance"
 
+    @property
+    def signed(self) -> bool:
+        """A drop of the score, also where its units are importance."""
+        return True
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The mean drop `(N, 1, *F)` of the logit in logits."""
         sides = tuple(explicand.shape[2:])

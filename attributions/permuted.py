@@ -50,6 +50,11 @@ class Permuted(Method):
         """As for the method, whose missing maps stay missing."""
         return self.method.refuses
 
+    @property
+    def signed(self) -> bool:
+        """As the method."""
+        return self.method.signed
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The shuffled map, of the shape of the method's."""
         maps = explicand.attribution(self.method)

@@ -69,6 +69,11 @@ class RISE(Method):
         if not 0 < self.probability < 1:
             raise ValueError(f"RISE: probability must lie between 0 and 1, got {self.probability}")
 
+    @property
+    def signed(self) -> bool:
+        """A mean probability has no sign, the other scores may be negative."""
+        return self.score != "probability"
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The weighted mean of the masks, `(N, 1, *F)`."""
         sides = tuple(explicand.shape[2:])

@@ -76,6 +76,11 @@ class SmoothGrad(Method):
         """Those of the wrapped method, or importance for the squared variants."""
         return self.method.units if self.variant == "mean" else "importance"
 
+    @property
+    def signed(self) -> bool:
+        """As the wrapped method, and never for the squared variants."""
+        return self.variant == "mean" and self.method.signed
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The mean `(N, C, *F)` of the maps, or `(N, 1, *F)` of their squares or squared deviations."""
         shared = f"smoothgrad:{replace(self, variant='mean')!r}"

@@ -43,6 +43,11 @@ class XGradCAM(Method):
     layer: str = ""
     relu: bool = True
 
+    @property
+    def signed(self) -> bool:
+        """Unless what is negative becomes 0."""
+        return not self.relu
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         activation, gradient = channels(explicand, self.layer)

@@ -77,6 +77,11 @@ class _Stranger(Method):
     reference: ClassVar[str] = ""
     syncs: ClassVar[str] = "it is not our code"
 
+    @property
+    def signed(self) -> bool:
+        """Nobody says that there are no negative scores."""
+        return True
+
     def attribute(self, explicand: Explicand) -> Tensor:
         """The stranger's attribution `(N, C, *F)` or `(N, 1, *F)`."""
         parts = []

@@ -33,6 +33,8 @@ class Method:
             explanation to choose.
         needs: What must be there: `mask` (ground truth).
         complete: Claims that the attribution sums to f(x) - f(baseline).
+        whole_order: Its scores are an order of removal, found at once: it is not asked again of what is left of an
+            input.
         refuses: What a map that is not finite means: why the method gave none of that sample. Empty: an error.
         syncs: Why the method needs the host, where it does.
         exceptions: Laws that do not hold for it, each with the reason.
@@ -44,9 +46,18 @@ class Method:
     oracle: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     complete: ClassVar[bool] = False
+    whole_order: ClassVar[bool] = False
     refuses: ClassVar[str] = ""
     syncs: ClassVar[str] = ""
     exceptions: ClassVar[dict[str, str]] = {}
+
+    @property
+    def signed(self) -> bool:
+        """Whether scores may be negative, which then speak against the class; importance has no sign if nobody says so.
+
+        Maps with a sign and maps without are not compared where only one of them can tell the two apart.
+        """
+        return self.units != "importance"
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The attribution `(N, C, *F)` or `(N, 1, *F)`."""
@@ -112,9 +123,13 @@ class Metric:
         reasons = {"attribution not finite": ~finite, "zero attribution": (flat == 0).all(1)}
         if units not in self.accepts:
             reasons["units"] = everywhere
-        if "mask" in self.needs and explicand.mask is None:
+        if self.lacks_mask(explicand):
             reasons["no mask"] = everywhere
         return reasons
+
+    def lacks_mask(self, explicand: Explicand) -> bool:
+        """Whether it needs a mask and there is none, so that nothing can be scored."""
+        return "mask" in self.needs and explicand.mask is None
 
     def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
         """Where the metric is undefined because of the method, `(N,)` for each reason; asked in accepted units only."""
@@ -147,8 +162,7 @@ class Metric:
         self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         reasons = self.undefined(explicand, attribution, units)
-        impossible = units not in self.accepts or ("mask" in self.needs and explicand.mask is None)
-        if impossible:
+        if units not in self.accepts or self.lacks_mask(explicand):
             return attribution.new_full((explicand.count,), torch.nan), reasons
         reasons |= self.undefined_with(explicand, method)
         values = self.score(explicand, attribution, units, method)
