@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from xaieval.modalities.texts import Texts
+
+if TYPE_CHECKING:
+    from xaieval.masf import Reference
 
 MASKED = -1e30  # exp of it is 0, and in bfloat16 it is finite still: a row of nothing else must not become NaN
 
@@ -24,6 +27,9 @@ class Embedded(nn.Module):
     Args:
         model: The classifier; it is not edited.
 
+    Attributes:
+        reference: What its texts usually are inside it, for `xaieval.masf`; None: nobody knows.
+
     Raises:
         ValueError: A decoder that knows no pad token, which classifies one text at a time only.
     """
@@ -31,6 +37,7 @@ class Embedded(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.reference: Reference | None = None
         self.decoder = any(getattr(part, "is_causal", False) is True for part in model.modules())
         self.offset = max(map(_first_position, model.modules()))
         config: Any = model.config
@@ -51,16 +58,28 @@ class Embedded(nn.Module):
         Raises:
             ValueError: More tokens than the model has positions.
         """
+        arguments, _ = self._arguments(embeddings, attended)
+        logits: Tensor = self.model(**arguments).logits
+        return logits
+
+    def hidden_states(self, embeddings: Tensor, attended: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What the tokens are behind the embedding and each layer, `(N, T, E)` each, and which are read, `(N, T)`.
+
+        The tokens are in the order in which the model gets them.
+        """
+        arguments, attended = self._arguments(embeddings, attended)
+        states: tuple[Tensor, ...] = self.model(**arguments, output_hidden_states=True).hidden_states
+        return states, attended
+
+    def _arguments(self, embeddings: Tensor, attended: Tensor) -> tuple[dict[str, Any], Tensor]:
+        """What the model is called with, and which of its tokens are attended."""
         self._check_length(embeddings.shape[2])
         order = attended.float().argsort(dim=1, descending=not self.decoder, stable=True)
         attended = attended.gather(1, order)
         words = embeddings.mT.gather(1, order[:, :, None].expand(-1, -1, embeddings.shape[1]))
         positions = (attended.long().cumsum(1) - 1).clamp(min=0) + self.offset
-        options = {"use_cache": False} if self.decoder else {}
-        logits: Tensor = self.model(
-            inputs_embeds=words, attention_mask=self._mask(attended, words), position_ids=positions, **options
-        ).logits
-        return logits
+        arguments = {"inputs_embeds": words, "attention_mask": self._mask(attended, words), "position_ids": positions}
+        return arguments | ({"use_cache": False} if self.decoder else {}), attended
 
     def _mask(self, attended: Tensor, words: Tensor) -> Tensor:
         """What is added to each query's scores `(N, 1, T, T)`: 0 at keys that it may attend to."""
