@@ -91,7 +91,7 @@ def same(first, second, tolerance=1e-5):
 
 def test_scores_are_those_of_the_library():
     outcome = run({"gradient": Gradient(), "random": Random(seed=3)}, {**CURVES, **RESPONSES})
-    images = torch.stack([sample.image for sample in samples_of()])
+    images = torch.stack([sample.input for sample in samples_of()])
     explicand = Classifier(Net(), batch_size=8).explicand(images, ids=["s0", "s1", "s2"])
     for name, method in (("gradient", Gradient()), ("random", Random(seed=3))):
         attribution = method(explicand)
@@ -112,7 +112,7 @@ def test_rows_say_what_they_are():
     assert (row["higher_is_better"], row["lowest"], row["highest"], row["sentinel"]) == (True, 0, 1, False)
     assert (row["target_rule"], row["seed"], row["precision"], row["device"]) == ("predicted", 7, "float32", "cpu")
     assert row["config_hash"] == "abc"
-    assert row["target"] == Classifier(Net()).explicand(samples_of(1)[0].image[None]).target.item()
+    assert row["target"] == Classifier(Net()).explicand(samples_of(1)[0].input[None]).target.item()
 
 
 def test_the_label_can_be_explained():
@@ -229,7 +229,7 @@ def test_budgets_differ_by_key(tmp_path):
     [
         {"net": Net(seed=1)},
         {"target": "label"},
-        {"samples": samples_of(3)[::-1][:2] + [replace(samples_of(1)[0], image=torch.zeros(3, 12, 12))]},
+        {"samples": samples_of(3)[::-1][:2] + [replace(samples_of(1)[0], input=torch.zeros(3, 12, 12))]},
         {"classifier": Classifier(Net(), name="net", mean=[0.5] * 3, std=[0.5] * 3)},
         {"classifier": Classifier(Net(), name="net", precision="bfloat16")},
         {"classifier": Classifier(Net(), name="net", layers={"normgrad": "0"})},
@@ -321,7 +321,7 @@ def test_masks_may_be_missing_for_some():
 
 
 def test_images_of_several_sizes():
-    small = [replace(sample, id=f"small {sample.id}", image=sample.image[:, :8, :8].clone()) for sample in samples_of()]
+    small = [replace(sample, id=f"small {sample.id}", input=sample.input[:, :8, :8].clone()) for sample in samples_of()]
     assert run(samples=samples_of() + small).rows["score"].notna().all()
 
 

@@ -200,7 +200,7 @@ def test_one_bad_file_does_not_touch_its_neighbors(tmp_path):
     broken_files(tmp_path)
     samples = Folder(str(tmp_path)).load(SMALL)
     assert len(samples) == 8
-    assert samples[samples.ids.index("whole.png")].image.shape == (3, 8, 8)
+    assert samples[samples.ids.index("whole.png")].input.shape == (3, 8, 8)
 
 
 def test_a_mask_of_another_size(tmp_path):
@@ -226,8 +226,8 @@ def test_a_jpeg_is_no_mask(tmp_path):
             None,
             "run from -2 to 2, expected .0, 1.; normalization is the model's",
         ),
-        (torch.zeros(4, 4), None, r"expected the image as float32 .*got float32 of shape \(4, 4\)"),
-        (torch.zeros(3, 4, 4, dtype=torch.uint8), None, "expected the image as float32 .*got uint8"),
+        (torch.zeros(4, 4), None, r"expected the input as float32 .*got float32 of shape \(4, 4\)"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), None, "expected the input as float32 .*got uint8"),
         (torch.zeros(3, 4, 4), torch.zeros(4, 5, dtype=torch.bool), r"the mask as bool of shape \(4, 4\), got bool"),
         (torch.zeros(3, 4, 4), torch.zeros(4, 4), r"the mask as bool of shape \(4, 4\), got float32"),
     ],
@@ -261,7 +261,7 @@ def test_every_picture_of_a_folder_in_order(folder):
     samples = Folder(str(folder)).load(SMALL)
     assert samples.ids == ("a.JPG", "b/one.png", "b/two.webp")
     sample = samples[1]
-    assert torch.equal(sample.image, SMALL(picture(20, 16, 0))[0])
+    assert torch.equal(sample.input, SMALL(picture(20, 16, 0))[0])
     assert (sample.target, sample.mask, sample.sources) == (None, None, ("b/one.png",))
     assert Folder(str(folder)).name == folder.name
 
@@ -330,8 +330,8 @@ def test_samples_are_read_when_asked_for_and_slices_stay_lazy(folder):
     (folder / "a.JPG").unlink()
     part = samples[1::2]
     assert part.ids == ("b/one.png",)
-    assert torch.equal(part[0].image, samples[-2].image)
-    assert torch.equal(pickle.loads(pickle.dumps(part))[0].image, part[0].image)
+    assert torch.equal(part[0].input, samples[-2].input)
+    assert torch.equal(pickle.loads(pickle.dumps(part))[0].input, part[0].input)
     with pytest.raises(DatasetError, match=r"a\.JPG: there is no such file"):
         samples[0]
     with pytest.raises(IndexError):
@@ -428,10 +428,10 @@ def test_the_mask_of_a_mosaic_holds_the_photo_of_its_target(grid, crop, tile, si
         assert masks.shape[1:] == (side, side)
         assert (masks.sum(0) == 1).all()  # the cells are a partition
         for cell, sample in enumerate(mosaic):
-            assert torch.equal(sample.image, mosaic[0].image)
+            assert torch.equal(sample.input, mosaic[0].input)
             assert sample.sources == mosaic[0].sources
             photo = int(sample.sources[cell])
-            assert (sample.image[:, sample.mask] == torch.tensor(photo / 100)).all()
+            assert (sample.input[:, sample.mask] == torch.tensor(photo / 100)).all()
             assert sample.target == targets[photo]
 
 
@@ -484,7 +484,7 @@ def test_mosaics_of_photos_pickle_and_shrink_the_photos():
     samples = Mosaic(Photos(), count=2).load(Preprocess(256, 224))
     sample = pickle.loads(pickle.dumps(samples[:3]))[2]
     tile = {photo.id: photo for photo in Photos().load(Preprocess(128, 112))}[sample.sources[2]]
-    assert torch.equal(sample.image[:, 112:, :112], tile.image)
+    assert torch.equal(sample.input[:, 112:, :112], tile.input)
     assert sample.target == tile.target
     assert Mosaic(Photos()).name == "mosaic_photos"
 

@@ -32,7 +32,7 @@ TINY = "test_resnet"  # timm's own test model, half a million weights
 
 
 def probabilities(classifier, samples):
-    return classifier.logits(torch.stack([sample.image for sample in samples])).softmax(1)
+    return classifier.logits(torch.stack([sample.input for sample in samples])).softmax(1)
 
 
 # -- EfficientNet-Lite0 ----------------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ def test_each_image_gets_its_own_draw_and_is_clipped():
             for original, found in zip(originals, made, strict=True):
                 generator = torch.Generator().manual_seed(seed_of(4, trial, number, original.id))
                 noise = width * (2 * torch.rand(3, 6, 5, generator=generator) - 1)
-                assert torch.equal(found.image, (original.image + noise).clip(0, 1))
+                assert torch.equal(found.input, (original.input + noise).clip(0, 1))
 
 
 def loaded(*originals):
@@ -212,10 +212,10 @@ def test_noise_is_small_and_a_disruption_leaves_one_value_in_ten():
     """Of a uniform value plus U(-5, 5) one tenth stays inside, whatever the image; four standard errors of 30,000."""
     original = photo(size=(100, 100))
     (noisy,), (disrupted,) = (samples(loaded(original), trial, 1, seed=0) for trial in INPUTS)
-    change = noisy[0].image - original.image
+    change = noisy[0].input - original.input
     assert float(change.abs().max()) <= 0.001 + 1e-7
     assert float(change.std()) == pytest.approx(0.001 / 3**0.5, rel=0.03)
-    image = disrupted[0].image
+    image = disrupted[0].input
     inside = ((image > 0) & (image < 1)).double().mean()
     assert float(inside) == pytest.approx(0.1, abs=4 * (0.1 * 0.9 / 30_000) ** 0.5)
     assert float((image == 0).double().mean()) == pytest.approx(0.45, abs=0.02)
@@ -250,10 +250,10 @@ def test_samples_are_read_when_they_are_indexed():
     assert (len(made), made.ids) == (3, ("cat", "dog", "owl"))
     part = made[1:]
     assert not read
-    expected = made[1].image
+    expected = made[1].input
     assert read == ["dog"]
-    assert torch.equal(part[0].image, expected)  # the draws go with the id, not with the place
-    assert torch.equal(made[1].image, expected)
+    assert torch.equal(part[0].input, expected)  # the draws go with the id, not with the place
+    assert torch.equal(made[1].input, expected)
 
 
 def test_a_run_takes_them():
@@ -265,7 +265,7 @@ def test_a_run_takes_them():
     rows = benchmark.run(made).rows
     assert rows["sample"].tolist() == ["cat", "dog"]
     assert rows["target"].tolist() == [1, 1]
-    images = torch.stack([sample.image for sample in made])
+    images = torch.stack([sample.input for sample in made])
     expected = (network()(images).argmax(1) == 1).double().tolist()
     assert rows["score"].tolist() == expected
 
@@ -280,7 +280,7 @@ def test_the_seed_decides_and_the_global_state_stays():
     def draws(seed):
         (model,) = classifiers(classifier, "weights_noise", 1, seed)
         (pictures,) = samples(loaded(photo()), "inputs_noise", 1, seed)
-        return torch.cat([pictures[0].image.flatten(), *(p.detach().flatten() for p in model.module.parameters())])
+        return torch.cat([pictures[0].input.flatten(), *(p.detach().flatten() for p in model.module.parameters())])
 
     assert torch.equal(draws(1), draws(1))
     assert not torch.equal(draws(1), draws(2))

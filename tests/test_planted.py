@@ -38,7 +38,7 @@ METHODS, METRICS = dict(composed("method")), dict(composed("metric"))
 
 
 def stacked(samples):
-    images, masks = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("image", "mask"))
+    images, masks = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("input", "mask"))
     return images, masks, torch.tensor([sample.target for sample in samples])
 
 
@@ -102,8 +102,8 @@ def test_samples_depend_on_seed_and_number_alone():
     assert len(set(many.ids + other.ids)) == 14
     state = torch.get_rng_state()
     for number, sample in enumerate(few):
-        assert torch.equal(sample.image, many[number].image)
-        assert not torch.equal(sample.image, other[number].image)
+        assert torch.equal(sample.input, many[number].input)
+        assert not torch.equal(sample.input, other[number].input)
         assert sample.sources == (sample.id,)
         assert sample.target == number % 4
     assert torch.equal(torch.get_rng_state(), state)

@@ -16,7 +16,7 @@ def test_training_finds_the_patterns_and_is_kept(tmp_path, monkeypatch):
     classifier = trained.load("vit", path=str(path), steps=60)
     assert torch.equal(torch.random.get_rng_state(), state)
     samples = list(Planted(count=32).load(classifier.preprocess))
-    logits = classifier.explicand(torch.stack([sample.image for sample in samples])).logits
+    logits = classifier.explicand(torch.stack([sample.input for sample in samples])).logits
     assert logits.argmax(1).tolist() == [sample.target for sample in samples]
     assert [file.name for file in path.parent.iterdir()] == ["weights.safetensors"]
     monkeypatch.setattr(trained, "_trained", None)  # not called again
@@ -29,7 +29,7 @@ def test_the_convolutional_network_learns_too(tmp_path):
     path = str(tmp_path / "weights.safetensors")
     losses = []
     samples = list(Planted(count=16, seed=5).load(Preprocess(56, 56)))
-    images, target = torch.stack([one.image for one in samples]), torch.tensor([one.target for one in samples])
+    images, target = torch.stack([one.input for one in samples]), torch.tensor([one.target for one in samples])
     for steps in (1, 8):
         classifier = trained.load("resnet18", path=f"{path}{steps}.safetensors", steps=steps)
         losses.append(float(torch.nn.functional.cross_entropy(classifier.explicand(images).logits, target)))

@@ -86,7 +86,7 @@ def explicand(count, images=None, classifier=None, target=None):
     """The first samples, bound outside of a run."""
     classifier = classifier or planted.load(batch_size=8)
     samples = load(Planted(COUNT), planted.load())[:count]
-    images = torch.stack([sample.image for sample in samples]) if images is None else images
+    images = torch.stack([sample.input for sample in samples]) if images is None else images
     masks = torch.stack([torch.zeros(0) if sample.mask is None else sample.mask for sample in samples])
     return classifier.explicand(images, target, [sample.id for sample in samples], mask=masks)
 
@@ -250,7 +250,7 @@ def test_perturbed_inputs_are_explained_for_the_class_predicted_before(trials, t
     drawn = load(Planted(COUNT), planted.load())[:2]
     assert isinstance(drawn, Samples)
     for number, samples in enumerate(perturbed.samples(drawn, trial, 2, 0)):
-        bound = explicand(2, torch.stack([samples[0].image, samples[1].image]), target=target)
+        bound = explicand(2, torch.stack([samples[0].input, samples[1].input]), target=target)
         expected = METRICS["deletion"](bound, IntegratedGradients(4)(bound))
         close(scores(trials, trial, str(number), "ig", "deletion"), expected)
         kept = (bound.logits.argmax(1) == target).float()

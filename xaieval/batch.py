@@ -52,7 +52,7 @@ class Batch:
 
     @property
     def attended(self) -> Tensor | None:
-        """What the module reads of each pair `(n, *F)`, or None where it has no such argument."""
+        """What the module reads of each pair `(n, *F)`, 0 where nothing; None where it has no such argument."""
         attended = self.explicand.attended
         return None if attended is None else self.of_rows(attended)
 
@@ -123,6 +123,7 @@ class Batch:
             present=None if parent.present is None else self.of_rows(parent.present),
             attended=self.attended,
             groups=None if parent.groups is None else parent.groups.of(self),
+            protected=None if parent.protected is None else self.of_rows(parent.protected),
             copy=copy,
         )
 

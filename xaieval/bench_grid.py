@@ -142,7 +142,7 @@ SHARED = {name: METRICS[name] for name in ("infidelity", "max_sensitivity")}
 def captums(module: nn.Module, images: list[Sample]) -> None:
     """Explain each image with Captum's methods and score the maps with its two metrics, as `SHARED` does."""
     for sample in images:
-        inputs = sample.image[None].to(next(module.parameters()).device)
+        inputs = sample.input[None].to(next(module.parameters()).device)
         target = int(module(inputs).argmax())
         settings = {"target": target, "max_examples_per_batch": 16}
         for make in CAPTUM.values():

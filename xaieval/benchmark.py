@@ -145,6 +145,9 @@ class Benchmark:
             f"{self.classifier.name} on {self.dataset}: {count} samples x {len(self._methods)} methods x "
             f"{len(self._metrics)} metrics" + (f", {found} of {len(requested)} cells are in the store" if found else "")
         )
+        cut = {cell.subject.note: None for cell in requested if cell.subject.note}
+        if cut:
+            self.progress.say(f"{len(cut)} texts are longer than the model takes, the first is {next(iter(cut))}")
         keys = {self.classifier.name: self._keys.model, **{part.name: part.key for part in self._parts}}
         unkept = [name for name, key in keys.items() if key is None]
         if self.store is not None and unkept:

@@ -25,13 +25,18 @@ def bind(
     present: Tensor | None,
     attended: Tensor | None,
     groups: Tensor | None,
+    protected: Tensor | None,
 ) -> Explicand:
     """An explicand of checked inputs; see `Classifier.explicand`."""
     inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()
     mask, present = _checked_mask("mask", mask, inputs), _checked_present(present, inputs)
     attended = _checked_attended(attended, present, inputs)
     ids = _checked_ids(ids, inputs, attended)
-    rows: dict[str, Any] = {"attended": attended, "groups": _checked_groups(groups, present, inputs)}
+    rows: dict[str, Any] = {
+        "attended": attended,
+        "groups": _checked_groups(groups, present, inputs),
+        "protected": _checked_mask("protected", protected, inputs),
+    }
     meter = Meter(inputs.device)
     if target is None:
         with meter.making() as ledger:
@@ -103,12 +108,15 @@ def _checked_present(present: Tensor | None, inputs: Tensor) -> Tensor | None:
 
 
 def _checked_attended(attended: Tensor | None, present: Tensor | None, inputs: Tensor) -> Tensor | None:
-    attended = _checked_mask("attended", attended, inputs)
-    if attended is None or attended.is_meta:
+    read = _checked_mask("attended", attended, inputs)
+    if attended is None or read is None:
+        return None
+    attended = read if attended.is_floating_point() else attended.to(inputs.device).view_as(read)
+    if attended.is_meta:
         return attended
-    if not bool(attended.flatten(1).any(1).all()):
+    if not bool(read.flatten(1).any(1).all()):
         raise ValueError("attended must leave at least one feature of each sample, got a sample that has none")
-    if bool((~attended if present is None else present & ~attended).any()):
+    if bool((~read if present is None else present & ~read).any()):
         raise ValueError(
             "present features must be attended, got some that the model does not read: padding has to be False in "
             "present as well"

@@ -40,6 +40,7 @@ class Bound:
         meter: Meter | None = None,
         attended: Tensor | None = None,
         groups: Segments | None = None,
+        protected: Tensor | None = None,
     ) -> None:
         self.classifier = classifier
         self.inputs = inputs
@@ -49,6 +50,7 @@ class Bound:
         self.present = present
         self.attended = attended
         self.groups = groups
+        self.protected = protected
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
         self.draws = Draws(inputs.device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xaieval.classifier import Classifier
+from xaieval.collate import collate, padded
 from xaieval.component import Method
 from xaieval.cost import Cost, Ledger
 from xaieval.datasets.base import Sample
@@ -129,19 +130,14 @@ class Work:
         return (self._store.scalars(key) if self._store is not None and key is not None else None) or {}
 
     def _bind(self, classifier: Classifier, samples: Sequence[Sample], known: Mapping[str, Any]) -> Explicand:
-        masks = [sample.mask for sample in samples if sample.mask is not None]
         target: Tensor | None = None
         if known:
             target = torch.stack([table["target"] for table in self._tables])
             classifier.classes = classifier.classes or int(self._tables[0]["classes"])  # no call to find it out again
         elif self._target == "label":
             target = torch.tensor([subject.label for subject in self.subjects])
-        return classifier.explicand(
-            torch.stack([sample.image for sample in samples]),
-            target,
-            [subject.id for subject in self.subjects],
-            mask=torch.stack(masks) if masks else None,
-        )
+        ids = [subject.id for subject in self.subjects]
+        return classifier.explicand(target=target, ids=ids, **collate(samples))
 
     def keep_scores(self) -> None:
         """Keep the scores that later runs may ask for again, where new ones were made."""
@@ -193,7 +189,7 @@ class Work:
             if found is None:
                 return None
             tensor, metadata = found
-            maps.append(tensor)
+            maps.append(padded(tensor, self.explicand.shape[-1]))
             units = metadata["units"]
             cost = cost.plus(Cost(*(float(metadata[name]) for name in Cost._fields)))
         attribution = torch.stack(maps).to(self.explicand.device)
@@ -229,7 +225,7 @@ class Work:
         for row, subject in enumerate(self.subjects):
             key = self._keys.attribution(subject, method)
             if key is not None and finite[row]:
-                self._store.write_attribution(key, host[row], metadata)
+                self._store.write_attribution(key, padded(host[row], subject.shape[-1]), metadata)
 
     # -- scores ------------------------------------------------------------------------------------------------------
 

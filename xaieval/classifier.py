@@ -137,6 +137,7 @@ class Classifier:
         present: Tensor | None = None,
         attended: Tensor | None = None,
         groups: Tensor | None = None,
+        protected: Tensor | None = None,
     ) -> Explicand:
         """Bind a batch of inputs to this model and to the class explained for each.
 
@@ -147,10 +148,12 @@ class Classifier:
             mask: Ground truth `(N, *F)`, True on the features that should be found.
             present: `(N, *F)`, False on padding that is to be left out everywhere; None: every feature exists.
             attended: `(N, *F)`, what the module reads, for a text its tokens and special tokens but no padding; then
-                the module is called as `module(inputs, attended)`. None: it is called as `module(inputs)`.
+                the module is called as `module(inputs, attended)`. Bool, or integers: 0 is not read, 1 and 2 are the
+                first and the second text of a pair. None: it is called as `module(inputs)`.
             groups: `(N, *F)`, the number from 0 of the piece that each feature belongs to and with which it is removed,
                 such as a word; negative where there is none, which no present feature may be. None: the pieces that
                 the modality has, a grid of patches or tokens.
+            protected: `(N, *F)`, True on features that a fair decision must not depend on.
 
         Raises:
             ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape, a feature that
@@ -161,7 +164,7 @@ class Classifier:
 
         with keepable():
             self._call.refresh()
-            return bind(self, inputs, target, ids, mask, present, attended, groups)
+            return bind(self, inputs, target, ids, mask, present, attended, groups, protected)
 
     # -- calls; `attended` `(N, *F)` goes with the inputs, row by row --
 

@@ -17,6 +17,8 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
 from xaieval.datasets.base import Dataset, Sample
+from xaieval.datasets.encode import Encoder
+from xaieval.datasets.texts import TextDataset
 from xaieval.models.loading import suggest
 
 KINDS: dict[str, type] = {"metric": Metric, "dataset": Dataset, "model": Classifier}
@@ -100,6 +102,11 @@ def load(dataset: Dataset, classifier: Classifier) -> Sequence[Sample]:
         raise ConfigError(
             f"the model {classifier.name} does not say how a picture becomes an input, so it cannot read "
             f"{dataset.name}: give Classifier(preprocess=Preprocess(resize, crop))"
+        )
+    if isinstance(classifier.preprocess, Encoder) and not isinstance(dataset, TextDataset):
+        raise ConfigError(
+            f"{dataset.name} holds images, and the model {classifier.name} takes texts: choose a dataset of texts, "
+            "such as dataset=reviews"
         )
     return dataset.load(classifier.preprocess)
 

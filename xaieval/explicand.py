@@ -73,6 +73,7 @@ class Explicand(Noted):
         present: Which features exist `(N, *F)`, or None where all do.
         attended: What the module reads `(N, *F)`, its second argument, or None where it has but one.
         groups: The pieces that are removed at once, or None where they are the modality's own.
+        protected: Features `(N, *F)` that a fair decision must not depend on, or None where none are marked.
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
         lookup: Finds the attribution that an earlier run kept of these samples, with a note; None: nothing is kept.
@@ -84,8 +85,8 @@ class Explicand(Noted):
 
     def like(self, **changed: Any) -> Explicand:
         """An explicand with the attributes of this one, but for those that are given."""
-        names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "copy", "meter")
-        return type(self)(**{name: getattr(self, name) for name in names} | changed)
+        names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "protected", "copy")
+        return type(self)(**{name: getattr(self, name) for name in (*names, "meter")} | changed)
 
     def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
         """Some of the samples: `index` selects their tensors, on the device, and `rows` are the same on the host."""
@@ -97,6 +98,7 @@ class Explicand(Noted):
             present=None if self.present is None else self.present[index],
             attended=None if self.attended is None else self.attended[index],
             groups=None if self.groups is None else self.groups.part(index),
+            protected=None if self.protected is None else self.protected[index],
             copy=[self.copy[row] for row in rows],
         )
 

@@ -88,7 +88,7 @@ class ModuleCall:
             inputs: `(n, C, *F)`; where `attended` is given, features that are NaN are deleted.
             bfloat16: Compute in this precision.
             count: The number n of logits, where an edit between layers changes it.
-            attended: Which features the model reads, bool `(n, *F)`, its second argument; None: it has but one.
+            attended: Which features the model reads, `(n, *F)`, its second argument; None: it has but one.
 
         Raises:
             TypeError: The model does not return logits `(n, classes)`.
@@ -210,7 +210,7 @@ def without_deleted(inputs: Tensor, attended: Tensor | None) -> tuple[Tensor, Te
     if attended is None:
         return inputs, None
     deleted = inputs.isnan().any(1)
-    return inputs.masked_fill(deleted[:, None], 0.0), attended & ~deleted
+    return inputs.masked_fill(deleted[:, None], 0.0), attended * ~deleted
 
 
 def _fingerprint(tensor: Tensor) -> tuple[float, ...]:

@@ -66,8 +66,8 @@ def samples(samples: Samples[E], trial: str, count: int, seed: int) -> list[Samp
 
 
 def _moved(sample: Sample, width: float, key: tuple[int, str, int]) -> Sample:
-    drawn = Draws(sample.image.device).uniform(sample.image.shape, [(*key, sample.id)])[0]
-    return replace(sample, image=(sample.image + width * (2 * drawn - 1)).clamp(0, 1))
+    drawn = Draws(sample.input.device).uniform(sample.input.shape, [(*key, sample.id)])[0]
+    return replace(sample, input=(sample.input + width * (2 * drawn - 1)).clamp(0, 1))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ CHUNK = 8
 takes many of them, while the maps of all methods of a chunk are in memory at once (5 MB each at 8 x 3 x 224 x 224), and
 a kill loses one method on one chunk."""
 
+TEXTS = 32
+"""Likewise for texts, of which a map takes 1.5 KB for each token."""
+
 TARGETS = ("predicted", "label")
 
 UNKEPT = "unkept:"
@@ -60,9 +63,11 @@ class Subject:
         id: Its name.
         sources: The photos it is made of.
         label: Its class in the dataset.
-        shape: Shape of its image.
-        key: Digest of dataset, name, pixels and class explained.
+        shape: Shape of its input.
+        key: Digest of dataset, name, input and class explained.
         mask: Digest of its mask, or None where it has none.
+        note: What is missing of it, in a sentence.
+        ragged: Whether it may be padded, as a text may.
     """
 
     index: int
@@ -72,6 +77,8 @@ class Subject:
     shape: tuple[int, ...]
     key: str
     mask: str | None
+    note: str = ""
+    ragged: bool = False
 
     @classmethod
     def of(cls, index: int, sample: Sample, dataset: str, target: str) -> Subject:
@@ -85,9 +92,12 @@ class Subject:
                 f"{sample.id} has no label, which target=label explains: add it to the dataset, or use target=predicted"
             )
         explained = "predicted" if target == "predicted" else sample.target
-        key = key_of(dataset=dataset, id=sample.id, content=_digest(sample.image), target=explained)
+        content = {"content": _digest(sample.input), **_read(sample)}
+        key = key_of(dataset=dataset, id=sample.id, target=explained, **content)
         mask = None if sample.mask is None else _digest(sample.mask)
-        return cls(index, sample.id, sample.sources, sample.target, tuple(sample.image.shape), key, mask)
+        note = "" if sample.reading is None else sample.reading.note
+        shape, ragged = tuple(sample.input.shape), sample.reading is not None
+        return cls(index, sample.id, sample.sources, sample.target, shape, key, mask, note, ragged)
 
 
 @dataclass(frozen=True)
@@ -171,20 +181,26 @@ def cells(subjects: Sequence[Subject], methods: Sequence[Part], metrics: Sequenc
 
 
 def chunks(lacking: Sequence[Cell]) -> Iterator[Chunk]:
-    """The lacking cells, in chunks of subjects of one shape that lack the same and all have a mask, or all none."""
+    """The lacking cells, in chunks of subjects of one shape that lack the same and all have a mask, or all none.
+
+    Texts of near length share a chunk, which is larger: they are small, and padding costs.
+    """
     missing: dict[Subject, list[tuple[Part, Part]]] = {}
     for cell in lacking:
         missing.setdefault(cell.subject, []).append((cell.method, cell.metric))
     groups: dict[Any, list[Subject]] = {}
     for subject, pairs in missing.items():
-        groups.setdefault((tuple(pairs), subject.shape, subject.mask is None), []).append(subject)
-    for (pairs, *_), subjects in groups.items():
+        shape = subject.shape[:-1] if subject.ragged else subject.shape
+        groups.setdefault((tuple(pairs), shape, subject.mask is None, subject.ragged), []).append(subject)
+    for (pairs, *_, ragged), subjects in groups.items():
         by_method: dict[Part, list[Part]] = {}
         for method, metric in pairs:
             by_method.setdefault(method, []).append(metric)
         frozen = {method: tuple(metrics) for method, metrics in by_method.items()}
-        for start in range(0, len(subjects), CHUNK):
-            yield Chunk(tuple(subjects[start : start + CHUNK]), frozen)
+        size = TEXTS if ragged else CHUNK
+        ordered = sorted(subjects, key=lambda subject: subject.shape[-1]) if ragged else subjects
+        for start in range(0, len(subjects), size):
+            yield Chunk(tuple(ordered[start : start + size]), frozen)
 
 
 def shard_of(count: int, shard: str) -> range:
@@ -199,6 +215,14 @@ def shard_of(count: int, shard: str) -> range:
             f"shard must be k/n with 1 <= k <= n, such as 2/8 for the second of eight parts, got {shard!r}"
         )
     return range(int(first) - 1, count, int(number))
+
+
+def _read(sample: Sample) -> dict[str, str]:
+    """Digests of what the model reads of a text, and of what is scored and protected in it."""
+    if sample.reading is None:
+        return {}
+    parts = {name: getattr(sample.reading, name) for name in ("present", "attended", "groups", "protected")}
+    return {name: _digest(part) for name, part in parts.items() if part is not None}
 
 
 def _digest(tensor: Tensor) -> str:

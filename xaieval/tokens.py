@@ -23,6 +23,9 @@ class FastTokenizer(Protocol):
     def __call__(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
         """The encoded texts."""
 
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """What the tokens are called."""
+
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many tokens are added to a text or pair."""
 

@@ -17,6 +17,7 @@ from xaieval import plots
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import CellError, check_cells
 from xaieval.chunk import Work
+from xaieval.collate import collate
 from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
 from xaieval.differences import differences
 from xaieval.explicand import Explicand
@@ -86,7 +87,7 @@ def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
     sample = next(iter(load(dataset, classifier)), None)
     if sample is None:
         raise ConfigError(f"{dataset.name} has no sample to try the methods on: choose another dataset=")
-    explicand = classifier.explicand(sample.image[None], ids=[sample.id])
+    explicand = classifier.explicand(ids=[sample.id], **collate([sample]))
     _print(f"{classifier.name}, tried on {sample.id}:")
     width = max(map(len, names("method")))
     for name in names("method"):

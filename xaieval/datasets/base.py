@@ -15,31 +15,64 @@ from xaieval.datasets.preprocess import DatasetError, Preprocess
 
 
 @dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model reads of a text beside the embeddings, for each of its T tokens.
+
+    Attributes:
+        present: `(T,)`, bool: the features, tokens that are not special.
+        attended: `(T,)`, what the model reads: True, as a sample is not padded; of a pair the integers 1 and 2 for
+            tokens of the first and the second text, with the special ones beside them.
+        groups: `(T,)`, the number of each token's word from 0, -1 at special tokens; None: each token by itself.
+        protected: `(T,)`, bool: tokens that a fair decision must not depend on; None where none are marked.
+        names: The tokens as they stand in the text.
+        note: What was cut off, in a sentence; empty where all of it is there.
+    """
+
+    present: Tensor
+    attended: Tensor
+    groups: Tensor | None
+    protected: Tensor | None
+    names: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One input to be explained.
 
     Args:
         id: Its name, stable and unique in its dataset; the random draws depend on it.
-        image: Pixels in [0, 1], `(3, H, W)`, float32.
+        input: Pixels in [0, 1], `(3, H, W)`, or the embeddings of a text's tokens, `(D, T)`; float32.
         target: Index of its class; None where it is not known.
-        mask: True on the object that an explanation should find, `(H, W)`; None where none is drawn.
+        mask: True on what an explanation should find, the object `(H, W)` or the tokens of the rationale `(T,)`; None
+            where none is marked.
         sources: Names of the photos it is made of: itself, or those of a mosaic. What counts as independent is
             counted by them.
+        reading: What a text has beside its embeddings; None for an image.
 
     Raises:
         DatasetError: A tensor of another shape or dtype, or NaN, infinite or normalized pixels.
     """
 
     id: str
-    image: Tensor
+    input: Tensor
     target: int | None
     mask: Tensor | None
     sources: tuple[str, ...]
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
-        image, mask = self.image, self.mask
+        given, mask = self.input, self.mask
+        if self.reading is None:
+            self._check_image(given)
+        elif given.ndim != 2 or given.dtype != torch.float32 or given.shape[1:] != self.reading.present.shape:
+            self._refuse("input", given, f"float32 of shape (dimensions, {len(self.reading.present)} tokens)")
+        if mask is not None and (mask.shape != given.shape[1:] or mask.dtype != torch.bool):
+            self._refuse("mask", mask, f"bool of shape {tuple(given.shape[1:])}")
+
+    def _check_image(self, image: Tensor) -> None:
         if image.ndim != 3 or image.dtype != torch.float32:
-            self._refuse("image", image, "float32 of shape (channels, height, width)")
+            self._refuse("input", image, "float32 of shape (channels, height, width)")
         if not image.isfinite().all():
             raise DatasetError(
                 f"sample {self.id!r}: {int((~image.isfinite()).sum())} pixels are NaN or infinite; replace them"
@@ -49,8 +82,6 @@ class Sample:
                 f"sample {self.id!r}: pixels run from {image.min():.3g} to {image.max():.3g}, expected [0, 1]; "
                 "normalization is the model's first layer (mean and std of the Classifier), not the dataset's"
             )
-        if mask is not None and (mask.shape != image.shape[1:] or mask.dtype != torch.bool):
-            self._refuse("mask", mask, f"bool of shape {tuple(image.shape[1:])}")
 
     def _refuse(self, what: str, tensor: Tensor, expected: str) -> None:
         dtype = str(tensor.dtype).removeprefix("torch.")

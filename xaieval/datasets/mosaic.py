@@ -136,10 +136,10 @@ def _draw(classes: list[list[int]], size: int, seed: int) -> Iterator[tuple[int,
 
 def _read(photos: Sequence[Sample], grid: int, side: int, cell: Cell) -> Sample:
     tiles = [photos[index] for index in cell.tiles]
-    image = torch.empty(tiles[0].image.shape[0], side, side)
+    image = torch.empty(tiles[0].input.shape[0], side, side)
     for index, tile in enumerate(tiles):
         rows, columns = _place(index, grid, side)
-        image[:, rows, columns] = tile.image[:, : rows.stop - rows.start, : columns.stop - columns.start]
+        image[:, rows, columns] = tile.input[:, : rows.stop - rows.start, : columns.stop - columns.start]
     sources = tuple(source for tile in tiles for source in tile.sources)
     return Sample(cell.id, image, cell.target, _mask(cell.cell, grid, side), sources)
 

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NoReturn, overload
+from typing import TYPE_CHECKING, NoReturn, overload
 
-from xaieval.datasets.base import Dataset
+from xaieval.datasets.base import Dataset, Samples
 from xaieval.datasets.preprocess import DatasetError, Preprocess
+
+if TYPE_CHECKING:
+    from xaieval.datasets.encode import Encoder
 
 Span = tuple[int, int]
 """Characters [start, end) of a text, as Python counts them: code points, neither bytes nor UTF-16 units."""
@@ -159,10 +162,14 @@ class TextDataset(Dataset):
     def texts(self) -> TextSamples:
         """The texts, always in the same order."""
 
-    def load(self, preprocess: Preprocess) -> NoReturn:
-        """Nothing: a model of images asked.
+    def load(self, preprocess: Preprocess | Encoder) -> Samples[TextSample]:
+        """The texts as a model takes them; one is encoded when it is indexed.
 
         Raises:
-            DatasetError: Always.
+            DatasetError: The model takes images, or has other classes.
         """
-        raise DatasetError(f"{self.name} holds texts, and the model takes images: choose a model of texts")
+        if isinstance(preprocess, Preprocess):
+            raise DatasetError(
+                f"{self.name} holds texts, and the model takes images: choose a model of texts, such as model=minilm"
+            )
+        return preprocess.samples(self.texts())

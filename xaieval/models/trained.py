@@ -100,7 +100,7 @@ def _trained(network: str, steps: int, size: int, device: torch.device) -> nn.Mo
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
         for step in range(steps):
             batch = [samples[index] for index in range(step * BATCH, (step + 1) * BATCH)]
-            images = torch.stack([sample.image for sample in batch]).to(device)
+            images = torch.stack([sample.input for sample in batch]).to(device)
             target = torch.tensor([sample.target for sample in batch], device=device)
             _step(module, (images - MEAN) / STD, target, optimizer)
             schedule.step()

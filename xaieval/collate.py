@@ -1,0 +1,52 @@
+"""Samples as one batch: images of one size stacked, texts padded to the longest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from xaieval.datasets.base import Reading, Sample
+
+
+def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+    """What `Classifier.explicand` is given of the samples, by the names of its arguments.
+
+    Args:
+        samples: Images of one shape, or texts of any lengths; all have a mask, or none has.
+    """
+    longest = max(sample.input.shape[-1] for sample in samples)
+    readings = [sample.reading for sample in samples if sample.reading is not None]
+    inputs = torch.stack([padded(sample.input, longest) for sample in samples])
+    masks = [sample.mask for sample in samples]
+    given: dict[str, Any] = {"inputs": inputs, "mask": _stacked(masks, longest)}
+    if not readings:
+        return given
+    return given | {
+        "present": _stacked([reading.present for reading in readings], longest),
+        "attended": _stacked([reading.attended for reading in readings], longest),
+        "groups": _stacked([reading.groups for reading in readings], longest, -1),
+        "protected": _stacked(_marked(readings), longest),
+    }
+
+
+def padded(values: Tensor, length: int, fill: float = 0) -> Tensor:
+    """Values `(..., T)` with the last dimension brought to a length: filled up, or cut."""
+    return functional.pad(values, (0, length - values.shape[-1]), value=fill)
+
+
+def _stacked(rows: Sequence[Tensor | None], length: int, fill: float = 0) -> Tensor | None:
+    found = [padded(row, length, fill) for row in rows if row is not None]
+    return torch.stack(found) if found else None
+
+
+def _marked(readings: Sequence[Reading]) -> list[Tensor | None]:
+    """Protected tokens of each text; none where only others have any."""
+    if all(reading.protected is None for reading in readings):
+        return [None]
+    return [
+        torch.zeros_like(reading.present) if reading.protected is None else reading.protected for reading in readings
+    ]
