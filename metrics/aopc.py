@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from xaieval.component import Method
@@ -48,6 +49,11 @@ class AOPC(CurveMetric):
         return drop_bounds(self.output)
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
-        """The mean drop `(N,)`, from drops: a difference of means would cancel."""
-        scores = self.curve(explicand, attribution, "deletion").scores.of(self.output)
-        return (scores[:, :1] - scores).mean(1)
+        """The mean drop `(N,)`, from drops: a difference of means would cancel.
+
+        Where there are fewer patches than steps, as in a short text, several points are one and count once.
+        """
+        curve = self.curve(explicand, attribution, "deletion")
+        scores = curve.scores.of(self.output)
+        new = torch.nn.functional.pad(curve.fraction.diff(dim=1) > 0, (1, 0), value=True)
+        return ((scores[:, :1] - scores) * new).sum(1) / new.sum(1)

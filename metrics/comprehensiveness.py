@@ -12,15 +12,18 @@ from xaieval.rationale import Rationale
 class Comprehensiveness(Rationale):
     """Mean drop of the score without the top patches (ERASER; DeYoung 2020, arXiv 1911.03429).
 
-    `1/K sum_k (f(x) - f(x without the top fraction k))`, `(N,)`, over K fractions, at least one patch each. Patches are
-    ordered by their sums of signed scores, ties at random. Where the score is additive in the patches it is the mean of
-    the contributions' sums over the top fractions, and comprehensiveness and sufficiency add up to `f(x) - f(b)`.
+    `1/K sum_k (f(x) - f(x without the top fraction k))`, `(N,)`, over K fractions, each as the nearest number of
+    patches (a half to the even one) and at least one: of a text of 9 tokens or words 1, 5, 10, 20 and 50 % are 1, 1, 1,
+    2 and 4. Patches are ordered by their sums of signed scores, ties at random. Where the score is additive in the
+    patches it is the mean of the contributions' sums over the top fractions, and comprehensiveness and sufficiency add
+    up to `f(x) - f(b)`.
 
     Higher is better. Bounds: -1 to 1 for a probability, else none. Cost: a forward for each fraction and the two end
     points of a curve, shared by all methods. 0 where nothing changes the score.
 
-    Differs from the paper: patches of a grid are replaced, by black, where tokens are deleted; the mean is over the
-    fractions, as in the authors' code (the formula divides by one more, with a term of 0 for the whole input).
+    Differs from the paper: patches are replaced, by black or the mask token, where tokens are deleted
+    (`removal=deletion`); the mean is over the fractions, as in the authors' code (the formula divides by one more, with
+    a term of 0 for the whole input), which leaves to the user how many tokens a fraction is.
 
     Attributes:
         grid: Patches per side, at most one per pixel.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xaieval.component import Method, Metric
 from xaieval.explicand import Explicand
+from xaieval.pieces import piece_scores
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Entropy(Metric):
     `H = -sum_i p_i ln p_i` with `p_i = |a_i| / sum |a|` over the d present features. Exactly 0 where a single feature
     has a score, `ln d` for a constant map, near `ln d - .193` for iid uniform scores; does not change with the scale of
     a map or the places of its scores. `exp(H)` is the number of features among which the scores could be evenly split.
+    On a text explained by words these are the features, each with the sum of its tokens' scores.
 
     Lower is simpler. Bounds: 0 to ln d. Cost: no evaluation. Simple is not true: never rank on this alone.
 
@@ -34,6 +36,6 @@ class Entropy(Metric):
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The entropy `(N,)`, in float64 so that the exact values are exact; absent features add 0."""
-        size = explicand.features(attribution).flatten(1).abs().double()
+        size = piece_scores(explicand, attribution).abs().double()
         entropy: Tensor = torch.special.entr(size / size.sum(1, keepdim=True)).sum(1)
         return entropy.float()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xaieval.component import Method, Metric
 from xaieval.explicand import Explicand
+from xaieval.pieces import piece_count, piece_scores
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Sparseness(Metric):
 
     `G = sum_i (2 i - d - 1) |a|_(i) / (d sum_i |a|_(i))` with the d present features in ascending order, i from 1.
     Exactly 0 for a constant map and `(d - 1) / d` where a single feature has a score; does not change with the
-    scale of a map or the places of its scores.
+    scale of a map or the places of its scores. On a text explained by words these are the features, each with the sum
+    of its tokens' scores.
 
     Higher is sparser. Bounds: 0 to 1. Cost: no evaluation. Sparse is not true: never rank on this alone.
 
@@ -33,13 +35,8 @@ class Sparseness(Metric):
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The Gini index `(N,)`, summed in float64 so that the exact values are exact."""
-        size = explicand.features(attribution).flatten(1).abs().sort(dim=1).values.double()
-        width = size.shape[1]
-        count = (
-            torch.full_like(size[:, :1], width)
-            if explicand.present is None
-            else explicand.present.flatten(1).sum(1, keepdim=True)
-        )
+        size = piece_scores(explicand, attribution).abs().sort(dim=1).values.double()
+        width, count = size.shape[1], piece_count(explicand)[:, None]
         # Absent features score 0 and so come first: a present feature's place i is counted after them.
         place = torch.arange(1, width + 1, device=size.device) - (width - count)
         gini = ((2 * place - count - 1) * size).sum(1) / (count[:, 0] * size.sum(1))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xaieval.component import Method, Metric
 from xaieval.explicand import Explicand
+from xaieval.pieces import piece_count, piece_scores, pieces_present
 
 
 class Localization(Metric):
@@ -59,7 +60,7 @@ class Localization(Metric):
 
     def guessed(self, explicand: Explicand, scores: Tensor | None, region: Tensor) -> Tensor:
         """The value c `(N,)`; to be written in place of `expected` by a metric that draws."""
-        return self.expected(scores, region, _count(explicand))
+        return self.expected(scores, region, piece_count(explicand))
 
     @final
     def chance(self, explicand: Explicand, attribution: Tensor | None = None) -> Tensor:
@@ -90,7 +91,7 @@ class Localization(Metric):
         """See the base class."""
         reasons = self._reasons(explicand, attribution, units)
         if explicand.mask is not None:
-            reasons["mask covers everything"] = self._region(explicand).sum(1) == _count(explicand)
+            reasons["mask covers everything"] = self._region(explicand).sum(1) == piece_count(explicand)
             reasons |= self.excluded(explicand)
         return reasons
 
@@ -112,8 +113,7 @@ class Localization(Metric):
         return self.value(explicand, self._scores(explicand, attribution), self._region(explicand))
 
     def _scores(self, explicand: Explicand, attribution: Tensor) -> Tensor:
-        features, present = explicand.features(attribution), _present(explicand)
-        scores = features.flatten(1) if explicand.groups is None else explicand.groups.sum(features)
+        scores, present = piece_scores(explicand, attribution), pieces_present(explicand)
         return scores if present is None else scores.masked_fill(~present, -torch.inf)
 
     def _region(self, explicand: Explicand) -> Tensor:
@@ -147,21 +147,6 @@ class Detection(Localization):
     def above(self, found: Tensor, chance: Tensor) -> Tensor:
         """The value above chance, or as it is."""
         return super().above(found, chance) if self.above_chance else found
-
-
-def _present(explicand: Explicand) -> Tensor | None:
-    """Which features, or groups of them, there are, `(N, d)`; None: all."""
-    if explicand.groups is not None:
-        return explicand.groups.present
-    return None if explicand.present is None else explicand.present.flatten(1)
-
-
-def _count(explicand: Explicand) -> Tensor:
-    """Number of present features, or of groups, `(N,)`."""
-    present = _present(explicand)
-    if present is None:
-        return torch.full_like(explicand.target, math.prod(explicand.shape[2:]))
-    return present.sum(1)
 
 
 def positive_share(scores: Tensor, region: Tensor) -> Tensor:
