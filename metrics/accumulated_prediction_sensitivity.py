@@ -19,15 +19,16 @@ class AccumulatedPredictionSensitivity(Metric):
 
     With the size `J_ij = ||dp_i/dx_j||` of the gradient of the probability of class i at feature j, in L2 over its
     channels (the values of a token's embedding, the colors of a pixel; one channel: the absolute value), summed over
-    the K classes (w = 1) and averaged over the protected features S, those that exist inside the mask (v = 1/|S|):
+    the K classes (w = 1) and averaged over the protected features S that exist (v = 1/|S|), those which the dataset
+    marks as `protected`, as the words of a text that tell a gender, or where it marks none those inside the mask:
 
         P = sum_i mean_{j in S} J_ij,    (N,), of J (K, *F)
 
     On `softmax(W x)` with probabilities p it is `sum_i p_i mean_S ||W_i - sum_k p_k W_k||`.
 
     Lower is better: fairer. Bounds: at least 0, reached by a model that ignores the protected features. Cost: a forward
-    and a backward for each class, once for all methods. Needs: mask. Undefined for an empty mask, and `skipped: cost`
-    over the budget.
+    and a backward for each class, once for all methods. Needs: protected features, or a mask. Undefined where it marks
+    nothing, and `skipped: cost` over the budget.
 
     It judges the model and not the map, so that every method has the same value; the map is asked for as for any
     metric. Embeddings of another length or scale have other gradients: compare models on the same inputs.
@@ -67,21 +68,26 @@ class AccumulatedPredictionSensitivity(Metric):
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
         reasons = super().undefined(explicand, attribution, units)
-        if explicand.mask is not None:
-            reasons["empty mask"] = ~_protected(explicand).flatten(1).any(1)
+        if not self.lacks_mask(explicand):
+            nothing = "empty mask" if explicand.protected is None else "no protected features"
+            reasons[nothing] = ~_protected(explicand).flatten(1).any(1)
             if self._too_costly(explicand):
                 reasons["skipped: cost"] = torch.ones_like(explicand.target, dtype=torch.bool)
         return reasons
+
+    def lacks_mask(self, explicand: Explicand) -> bool:
+        """Protected features do as well."""
+        return super().lacks_mask(explicand) and explicand.protected is None
 
     def _too_costly(self, explicand: Explicand) -> bool:
         return bool(self.budget) and (explicand.classifier.classes or 0) > self.budget
 
 
 def _protected(explicand: Explicand) -> Tensor:
-    """The present features inside the mask, bool `(N, *F)`."""
-    mask, present = explicand.mask, explicand.present
-    assert mask is not None  # nothing is scored without one
-    return mask if present is None else mask & present
+    """The present features that are protected, or else inside the mask, bool `(N, *F)`."""
+    marked, present = explicand.mask if explicand.protected is None else explicand.protected, explicand.present
+    assert marked is not None  # nothing is scored without one
+    return marked if present is None else marked & present
 
 
 def _sensitivity(explicand: Explicand) -> Tensor:

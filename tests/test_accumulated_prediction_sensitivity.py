@@ -163,3 +163,24 @@ def test_nothing_is_spent_over_the_budget():
 def test_a_negative_budget_is_refused():
     with pytest.raises(ValueError, match=r"AccumulatedPredictionSensitivity: budget is a number of classes, .* got -1"):
         AccumulatedPredictionSensitivity(-1)
+
+
+def test_protected_features_come_before_the_mask():
+    """The closed form with what is marked as protected, whatever the rationale is, or where there is none."""
+    module, weights = linear_softmax()
+    marked, mask = protected(), protected(seed=5)
+    for rationale in (None, mask):
+        where = texts(module, rationale, protected=marked)
+        probabilities = where.logits.double().softmax(1).numpy()
+        np.testing.assert_allclose(value(where), expected(probabilities, weights, marked.numpy()), rtol=1e-5)
+    blind = seeded(lambda: Text(marked[0]))
+    assert value(texts(blind, ~marked, protected=marked[:1].expand(COUNT, -1))).tolist() == [0.0] * COUNT
+
+
+def test_nothing_protected_is_undefined():
+    """A text without a marked token has no value, though it has a rationale."""
+    marked = protected()
+    marked[1] = False
+    values, reasons = METRIC.evaluate(texts(seeded(Text), ~marked, protected=marked), torch.ones(COUNT, 1, TOKENS))
+    assert values.isnan().tolist() == [False, True, False]
+    assert reasons["no protected features"].tolist() == [False, True, False]
