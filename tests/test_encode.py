@@ -7,6 +7,8 @@ import pytest
 import torch
 from wordpiece import wordpiece
 
+from xaieval.api import evaluate, explain
+from xaieval.attributions.gradient import Gradient
 from xaieval.classifier import Classifier
 from xaieval.collate import collate, padded
 from xaieval.config import ConfigError, load
@@ -54,6 +56,10 @@ def classifier(folder):
     return hf.load(str(folder))
 
 
+def plain(classifier, texts):
+    return [classifier.preprocess.sample(TextSample(str(row), text)) for row, text in enumerate(texts)]
+
+
 def encoder(**options):
     return Encoder(wordpiece(), lambda ids: torch.stack((ids.float(), -ids.float()), 1), **{"longest": 12} | options)
 
@@ -64,7 +70,7 @@ def test_logits_are_those_of_transformers_for_texts_of_different_lengths(classif
     asked = wordpiece()(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         expected = model(**asked).logits
-    found = classifier.explicand(**collate(classifier.preprocess.explained(texts))).logits
+    found = classifier.explicand(**collate(plain(classifier, texts))).logits
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)  # padding is summed in another order
 
 
@@ -137,7 +143,9 @@ def test_labels_go_by_their_names():
     texts = TextSamples([TextSample("a", "bad", 1), TextSample("b", "good", 0)], ("Positive", "Negative"))
     samples = encoder(categories=NAMES).samples(texts)
     assert [entry.target for entry in samples.entries] == [samples[row].target for row in range(2)] == [0, 1]
-    assert [entry.target for entry in encoder().samples(texts).entries] == [1, 0]
+    numbered = TextSamples(texts.samples, ("0", "1"))
+    for one in (encoder().samples(texts), encoder(categories=NAMES).samples(numbered)):
+        assert [entry.target for entry in one.entries] == [1, 0]
     with pytest.raises(DatasetError, match="the label 'Positive' is no class of the model, which has no, yes"):
         encoder(categories=("no", "yes")).samples(texts)
 
@@ -195,3 +203,19 @@ def test_names_that_transformers_made_up_are_none(tmp_path):
     bert(tokenizer, id2label=None, num_labels=3).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert hf.load(str(tmp_path), label="mine", pieces="word").categories is None
+
+
+def test_texts_in_a_line_for_notebooks(classifier):
+    texts = ["the film is good", "bad"]
+    found = explain(classifier, texts, "gradient", target=1)
+    bound = classifier.explicand(target=1, **collate(plain(classifier, texts)))
+    assert torch.equal(found, Gradient()(bound))
+    rows = evaluate(classifier, texts, ["gradient"], ["deletion"], progress=False)
+    assert rows["sample"].tolist() == ["text 0", "text 1"]
+    marked = [TextSample("a", "good film", 1, ((0, 4),))]
+    rows = evaluate(classifier, marked, ["feature_ablation"], ["roc_auc"], target="label", progress=False)
+    assert rows["score"].abs().tolist() == [1.0]
+    with pytest.raises(TypeError, match="takes no texts: give a Classifier that knows how they become its input"):
+        explain(torch.nn.Linear(1, 1), texts)
+    with pytest.raises(TypeError, match=r"texts are a list, got 'bad': write \['bad'\]"):
+        explain(classifier, "bad")

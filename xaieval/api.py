@@ -1,4 +1,4 @@
-"""One line for notebooks: `explain` an image, `evaluate` methods."""
+"""One line for notebooks: `explain` an image or a text, `evaluate` methods."""
 
 from __future__ import annotations
 
@@ -15,39 +15,49 @@ from torch import Tensor, nn
 
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.classifier import Classifier
+from xaieval.collate import collate
 from xaieval.component import Method, Metric
 from xaieval.config import default, load, names
 from xaieval.datasets.base import Dataset, Sample
+from xaieval.datasets.encode import Encoder
+from xaieval.datasets.texts import TextSample, TextSamples
 from xaieval.progress import Progress
 from xaieval.store import Store
 
 
 def explain(
     model: nn.Module | Classifier,
-    images: Tensor,
+    inputs: Tensor | Sequence[str],
     method: Any = "gradient",
     target: Tensor | Sequence[int] | int | None = None,
 ) -> Tensor:
-    """Explain images: attributions `(N, C, H, W)` or `(N, 1, H, W)`, never rescaled; signed where the method is.
+    """Explain images or texts: attributions, never rescaled; signed where the method is.
+
+    Those of images are `(N, C, H, W)` or `(N, 1, H, W)`, those of texts `(N, D, T)` or `(N, 1, T)` with the tokens of
+    the longest; what each token is, `Sample.reading.names` of `model.preprocess.sample` says.
 
     Args:
         model: Any module that gives logits `(N, classes)`, or a `Classifier` where the module needs more, such as
             `mean` and `std`.
-        images: Pixels in [0, 1], `(N, C, H, W)`, or one image `(C, H, W)`.
+        inputs: Pixels in [0, 1], `(N, C, H, W)`, or one image `(C, H, W)`; or texts, for a `Classifier` of texts such as
+            `xaieval.models.hf.load` gives.
         method: Name of a YAML in `conf/method`, a method, a class of `captum.attr`, or any function
             `f(model, inputs, target)`.
         target: The class explained, one for all or one for each; None: the predicted class.
 
     Raises:
-        ValueError: No method has this name, or the images, targets or attributions are not what they should be.
+        ValueError: No method has this name, or the inputs, targets or attributions are not what they should be.
+        TypeError: Texts, and a model that takes none.
     """
-    explicand = _classifier(model).explicand(images[None] if images.dim() == 3 else images, target)
-    return _method(method)(explicand)
+    classifier = _classifier(model)
+    if isinstance(inputs, Tensor):
+        return _method(method)(classifier.explicand(inputs[None] if inputs.dim() == 3 else inputs, target))
+    return _method(method)(classifier.explicand(target=target, **collate(_of_texts(classifier, inputs))))
 
 
 def evaluate(
     model: nn.Module | Classifier,
-    dataset: Dataset | Sequence[Sample] | Tensor,
+    dataset: Dataset | Sequence[Sample] | Sequence[TextSample] | Sequence[str] | Tensor,
     methods: Iterable[Any] | Mapping[str, Any],
     metrics: Iterable[Any] | Mapping[str, Any],
     *,
@@ -63,7 +73,7 @@ def evaluate(
 
     Args:
         model: As in `explain`. A dataset of pictures needs a `Classifier` with `preprocess`.
-        dataset: A dataset, samples, or images `(N, C, H, W)` with pixels in [0, 1].
+        dataset: A dataset, samples, images `(N, C, H, W)` with pixels in [0, 1], or texts.
         methods: Methods as in `explain`, or a mapping that names them.
         metrics: Names of YAMLs in `conf/metric` or metrics, or a mapping that names them.
         target: The class explained: `predicted`, `label` (the dataset's), or for images the classes themselves.
@@ -147,7 +157,23 @@ def _samples(
         raise ValueError("target classes, masks and ids go with images: samples of a dataset have their own")
     if isinstance(dataset, Dataset):
         return load(dataset, classifier), dataset.name, target
+    if len(dataset) and isinstance(dataset[0], str | TextSample):
+        return _of_texts(classifier, dataset), "texts", target
     return dataset, "samples", target
+
+
+def _of_texts(classifier: Classifier, texts: Sequence[str] | Sequence[TextSample]) -> list[Sample]:
+    if not isinstance(classifier.preprocess, Encoder):
+        raise TypeError(
+            f"{classifier.name} takes no texts: give a Classifier that knows how they become its input, such as "
+            "xaieval.models.hf.load(name)"
+        )
+    if isinstance(texts, str):
+        raise TypeError(f"texts are a list, got {texts!r:.60}: write [{texts!r:.60}]")
+    known = [
+        text if isinstance(text, TextSample) else TextSample(f"text {row}", text) for row, text in enumerate(texts)
+    ]
+    return list(classifier.preprocess.samples(TextSamples(known)))
 
 
 def _of_images(images: Tensor, target: Any, masks: Tensor | None, ids: Sequence[str] | None) -> list[Sample]:

@@ -51,10 +51,6 @@ class Encoder:
         classes = _matched(texts.categories, self.categories)
         return Samples([_relabeled(text, classes) for text in texts], self.sample)
 
-    def explained(self, texts: Sequence[str]) -> list[Sample]:
-        """Texts of which nothing is known, named by their place."""
-        return [self.sample(TextSample(f"text {place}", text)) for place, text in enumerate(texts)]
-
     def sample(self, text: TextSample) -> Sample:
         """A text as a sample, its tokens on the CPU.
 
@@ -112,8 +108,8 @@ def _matched(texts: Sequence[str], model: Sequence[str] | None) -> Mapping[int, 
     Raises:
         DatasetError: Other names.
     """
-    if not texts or model is None:
-        return {}
+    if not texts or model is None or tuple(texts) == tuple(map(str, range(len(texts)))):
+        return {}  # labels without names are the model's numbers
     places = {name.casefold(): place for place, name in enumerate(model)}
     missing = [name for name in texts if name.casefold() not in places]
     if missing:
