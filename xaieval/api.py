@@ -39,8 +39,8 @@ def explain(
     Args:
         model: Any module that gives logits `(N, classes)`, or a `Classifier` where the module needs more, such as
             `mean` and `std`.
-        inputs: Pixels in [0, 1], `(N, C, H, W)`, or one image `(C, H, W)`; or texts, for a `Classifier` of texts such as
-            `xaieval.models.hf.load` gives.
+        inputs: Pixels in [0, 1], `(N, C, H, W)`, or one image `(C, H, W)`; or texts, for a `Classifier` of texts
+            such as `xaieval.models.hf.load` gives.
         method: Name of a YAML in `conf/method`, a method, a class of `captum.attr`, or any function
             `f(model, inputs, target)`.
         target: The class explained, one for all or one for each; None: the predicted class.
@@ -170,9 +170,7 @@ def _of_texts(classifier: Classifier, texts: Sequence[str] | Sequence[TextSample
         )
     if isinstance(texts, str):
         raise TypeError(f"texts are a list, got {texts!r:.60}: write [{texts!r:.60}]")
-    known = [
-        text if isinstance(text, TextSample) else TextSample(f"text {row}", text) for row, text in enumerate(texts)
-    ]
+    known = [TextSample(f"text {row}", text) if isinstance(text, str) else text for row, text in enumerate(texts)]
     return list(classifier.preprocess.samples(TextSamples(known)))
 
 

@@ -69,7 +69,7 @@ class Hub(TextDataset):
         except Exception as error:  # datasets, huggingface_hub and the HTTP client raise errors of their own
             raise DatasetError(
                 f"the dataset {self.path!r} could not be had ({next(iter(str(error).splitlines()), repr(error))}); "
-                "give a name on the Hugging Face hub, for which there has to be a network, and one of its subsets and splits"
+                "give a name on the Hugging Face hub, for which there has to be a network, with its subset and split"
             ) from error
 
     def _samples(self, rows: Any, categories: tuple[str, ...]) -> Iterator[TextSample]:
