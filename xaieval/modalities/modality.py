@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+import torch
 from torch import Tensor
 
 from xaieval.unsupported import UnsupportedError
@@ -61,6 +62,19 @@ class Modality:
     def features(self, attribution: Tensor, units: str) -> Tensor:
         """Signed scores of the features, `(N, C, *F)` to `(N, *F)`."""
         return attribution.sum(1)
+
+    def norm(self, gradient: Tensor, order: int, space: str) -> Tensor:
+        """The norm of a gradient at each feature, `(N, C, *F)` to `(N, 1, *F)`.
+
+        Args:
+            gradient: At the inputs.
+            order: 1 or 2.
+            space: `features`: over the entries of a feature; `vocabulary`: over those of its one-hot code.
+        """
+        if space == "vocabulary":
+            self._refuse("a vocabulary", "choose the space `features`")
+        norm: Tensor = torch.linalg.vector_norm(gradient, order, dim=1, keepdim=True)
+        return norm
 
     def patches(self, inputs: Tensor, grid: int, present: Tensor | None) -> Patches:
         """The pieces of the inputs that are removed at once, where nobody named others."""

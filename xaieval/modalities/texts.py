@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 
 import torch
@@ -12,6 +14,9 @@ from torch import Tensor
 from xaieval.modalities.modality import Modality
 from xaieval.segments import Segments
 from xaieval.unsupported import UnsupportedError
+
+BLOCK = 2**22
+"""Most numbers that norms over the vocabulary make at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +28,15 @@ class Texts(Modality):
     Attributes:
         mask: Embedding `(D,)` of the mask token, which stands where a token is removed; None: the tokenizer has none.
         padding: Embedding `(D,)` of the pad token; None: likewise.
+        vocabulary: Embeddings `(V, D)` of all tokens, for norms over them; None: they are not known. No part of the
+            `repr`: they are weights of the model.
     """
 
     name: str = "text"
     zero_is_zero: bool = False
     mask: Tensor | None = field(default=None, repr=False)
     padding: Tensor | None = field(default=None, repr=False)
+    vocabulary: Tensor | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         """With a hash of the embeddings, since results depend on them."""
@@ -40,6 +48,49 @@ class Texts(Modality):
             norm: Tensor = torch.linalg.vector_norm(attribution, dim=1)
             return norm
         return attribution.sum(1)
+
+    def norm(self, gradient: Tensor, order: int, space: str) -> Tensor:
+        """A gradient's norm at each token, `(N, D, T)` to `(N, 1, T)`.
+
+        A token's embedding is `W' e` with the vocabulary W `(V, D)` and a one-hot e, so the gradient at e is `W g`.
+
+        Args:
+            gradient: At the embeddings.
+            order: 1 or 2.
+            space: `features`: over the embedding, `|g|`; `vocabulary`: over all tokens, `|W g|`.
+
+        Raises:
+            UnsupportedError: The vocabulary is not known.
+        """
+        if space == "features":
+            return super().norm(gradient, order, space)
+        if self.vocabulary is None:
+            raise UnsupportedError("the model's vocabulary is not known", "choose the space `features`")
+        if order == 2:
+            # In double precision, in which nothing is lost where W is nearly singular along g.
+            inner = torch.einsum("ndt,de,net->nt", gradient.double(), self._gram.to(gradient.device), gradient.double())
+            return inner.clamp(min=0).sqrt().to(gradient)[:, None]
+        total = torch.zeros_like(gradient[:, :1])
+        for rows in self._blocks(len(gradient) * gradient.shape[2]):
+            total += (rows.to(gradient) @ gradient).abs().sum(1, keepdim=True)
+        return total
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        """Inner products of the vocabulary's columns `W' W`, `(D, D)` in float64: `|W g|^2 = g' W' W g`."""
+        return sum(
+            (rows.double().mT @ rows.double() for rows in self._blocks(self._vocabulary.shape[1])),
+            self._vocabulary.new_zeros((), dtype=torch.float64),
+        )
+
+    @property
+    def _vocabulary(self) -> Tensor:
+        assert self.vocabulary is not None  # whoever asks has looked
+        return self.vocabulary
+
+    def _blocks(self, columns: int) -> Iterator[Tensor]:
+        """The vocabulary in rows of which so many columns are no more than a block."""
+        yield from self._vocabulary.split(max(1, BLOCK // columns))
 
     def patches(self, inputs: Tensor, grid: int, present: Tensor | None) -> Segments:
         """Each token alone."""

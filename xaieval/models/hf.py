@@ -119,7 +119,8 @@ class Embedded(nn.Module):
         def token(number: int | None) -> Tensor | None:
             return None if number is None else self.embed(torch.tensor([[number]], device=device))[0, :, 0]
 
-        return Texts(mask=token(mask), padding=token(padding))
+        table: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+        return Texts(mask=token(mask), padding=token(padding), vocabulary=table.weight.detach())
 
 
 def _first_position(part: Any) -> int:
@@ -168,9 +169,9 @@ def load(
             tokenizer that gives no offsets.
     """
     require(name, {"transformers": "'xaieval[text]'", "regex": "'xaieval[text]'"})
-    model, tokenizer = _pretrained(name, pickled), _tokenizer(name)
+    model, tokenizer = _pretrained(name, pickled), tokenizer_of(name)
     _check_vocabulary(name, tokenizer, model)
-    _see_to_padding(model, tokenizer)
+    see_to_padding(model, tokenizer)
     module = Embedded(model)
     _read_reference(module, name)
     categories = _categories(model.config)
@@ -194,13 +195,13 @@ def _pretrained(name: str, pickled: bool) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     try:
-        with seeded(), _quiet():
+        with seeded(), quiet():
             model, found = AutoModelForSequenceClassification.from_pretrained(
                 name, use_safetensors=None if pickled else True, output_loading_info=True
             )
     except Exception as error:  # transformers, huggingface_hub and the HTTP client raise errors of their own
         raise ModelError(
-            f"the text classifier {name!r} could not be had ({_first_line(error)}); give a folder that save_pretrained "
+            f"the text classifier {name!r} could not be had ({first_line(error)}); give a folder that save_pretrained "
             "wrote, or a name on the Hugging Face hub, for which there has to be a network; files without safetensors "
             "are read with pickled=true only"
         ) from error
@@ -213,14 +214,14 @@ def _pretrained(name: str, pickled: bool) -> Any:
     return model.float()
 
 
-def _tokenizer(name: str) -> Any:
+def tokenizer_of(name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:
-        raise ModelError(f"the tokenizer of {name!r} could not be had ({_first_line(error)})") from error
+        raise ModelError(f"the tokenizer of {name!r} could not be had ({first_line(error)})") from error
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer of {name} gives no offsets, without which tokens cannot be found in a text; expected a "
@@ -239,7 +240,7 @@ def _check_vocabulary(name: str, tokenizer: Any, model: Any) -> None:
         )
 
 
-def _see_to_padding(model: Any, tokenizer: Any) -> None:
+def see_to_padding(model: Any, tokenizer: Any) -> None:
     """Decoders seldom have a pad token; any will do, as padding is not attended to."""
     config = model.config.get_text_config()
     if config.pad_token_id is None:
@@ -261,12 +262,12 @@ def _categories(config: Any) -> tuple[str, ...] | None:
     return None if all(name == f"LABEL_{place}" for place, name in enumerate(names)) else names
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no reports of transformers in the block: what matters is said in our words."""
     from transformers.utils import logging
 
