@@ -164,7 +164,7 @@ def _typical(step: Step, seen: dict[Step, tuple[int, float]]) -> float | None:
 def _sentence(step: Step) -> str:
     if step[0] == "score":
         return f"scoring {step[2]} by {step[1]}"
-    return f"explaining with {step[1]}"
+    return f"explaining with {step[1]}" if step[0] == "explain" else " ".join(step)
 
 
 def _bar(stream: TextIO) -> Bar:

@@ -319,6 +319,21 @@ def _trials(values: dict[str, Any]) -> pd.DataFrame:
     return run_trials(run)
 
 
+def train(arguments: Sequence[str]) -> None:
+    """`train text [KEY=VALUE ...]`: a text classifier, plain or masked, into a folder that `model=hf` reads.
+
+    Raises:
+        ConfigError: Anything but a text classifier.
+    """
+    if not arguments or arguments[0] != "text":
+        raise ConfigError(
+            f"train what? `xaieval train text masking=half_det` trains a text classifier, got {list(arguments)}"
+        )
+    from xaieval.train_text import train_text
+
+    train_text(arguments[1:])
+
+
 def _print(line: str) -> None:
     if line:
         sys.stdout.write(f"{line.rstrip()}\n")
@@ -336,6 +351,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "leaderboard": leaderboard,
     "reliability": reliability,
     "sheet": sheet,
+    "train": train,
     "layers": layers,
     "catalog": catalog,
 }

@@ -215,6 +215,11 @@ def _pretrained(name: str, pickled: bool) -> Any:
 
 
 def tokenizer_of(name: str) -> Any:
+    """The tokenizer of a name or folder.
+
+    Raises:
+        ModelError: There is none, or it gives no offsets.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -263,6 +268,7 @@ def _categories(config: Any) -> tuple[str, ...] | None:
 
 
 def first_line(error: Exception) -> str:
+    """What an error says first, or its kind."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
