@@ -1,15 +1,19 @@
 """What is usual: Max-Simes-Fisher against a slow derivation, its promises, and the features of a transformer."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import pytest
 import torch
 from known_answers import ids, normal
 
 from xaieval.classifier import Classifier
+from xaieval.component import Method
 from xaieval.laws.guards import no_waiting
 from xaieval.masf import Pooled, Reference, dataset_p
+from xaieval.metrics.masf import MaSF
 
 LAYERS, WIDTH = 3, 4
 
@@ -162,3 +166,97 @@ class TestTransformer:
             assert len(states) == 3
             torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(classifier.logits(work.inputs, work.attended), work.logits)
+
+    def bert(self):
+        from test_hf import model
+
+        from xaieval.models.hf import Embedded
+
+        return Embedded(model("bert"))
+
+    def bound(self, wrapped, **options):
+        from test_hf import MASK, PAD, padded
+
+        texts, there = padded(False)
+        classifier = Classifier(wrapped, modality=wrapped.modality(MASK, PAD), batch_size=4, **options)
+        shown = there & (torch.arange(there.shape[1]) > 0)  # as if the first were a special token
+        return classifier.explicand(wrapped.embed(texts), 0, ids(3), present=shown, attended=there)
+
+    def usual(self, wrapped, count=200):
+        """Texts of random tokens, as many as the dimensions need."""
+        from test_hf import LENGTH, VOCABULARY
+
+        texts = torch.randint(5, VOCABULARY, (count, LENGTH), generator=torch.Generator().manual_seed(2))
+        there = torch.arange(LENGTH) < torch.randint(
+            3, LENGTH + 1, (count, 1), generator=torch.Generator().manual_seed(3)
+        )
+        with torch.no_grad():
+            found = Pooled(wrapped)(wrapped.embed(texts), there)
+        return Reference.fit(found.view(count, 3, -1))
+
+    def test_p_values_of_masked_texts(self):
+        """Tokens of a fixed importance: at ratio k the model's own hidden states of the text with its mask tokens."""
+        from test_hf import MASK, SIZES, tokens
+
+        wrapped = self.bert()
+        wrapped.reference = self.usual(wrapped)
+        work = self.bound(wrapped)
+        method = Ranked()
+        with work.meter.ledger() as ledger:
+            values = MaSF().score(work, method(work), "importance", method)
+        assert ledger.standalone.forwards == 3 * 11
+        assert MaSF().undefined(work, method(work), "importance")["too few reference texts"].tolist() == [False] * 3
+        for row, size in enumerate(SIZES):
+            for ratio in range(11):
+                masked, gone = tokens(row).clone(), ratio * (size - 1) // 10
+                masked[0, size - gone :] = MASK
+                states = wrapped.model(input_ids=masked, output_hidden_states=True).hidden_states
+                features = torch.stack([state.detach()[0].amax(0) for state in states])
+                expected = wrapped.reference.p_values(features[None])[0]
+                # the layers' own rounding may move a text past a neighbor or two of 200
+                assert abs(float(values[row, ratio] - expected)) < 0.02
+        masked = work.classifier.with_weights({"model.classifier.bias": torch.ones(3)})  # what else is bound to it
+        assert torch.equal(MaSF().score(work.like(classifier=masked), method(work), "importance", method), values)
+
+    def test_other_weights_have_other_hidden_states(self):
+        wrapped = self.bert()
+        wrapped.reference = self.usual(wrapped)
+        work, method = self.bound(wrapped), Ranked()
+        name = "model.bert.encoder.layer.0.output.dense.weight"
+        other = work.with_weights({name: torch.zeros_like(work.classifier.weights[name])})
+        before, after = (MaSF().score(one, method(one), "importance", method) for one in (work, other))
+        assert not torch.equal(before, after)
+        assert torch.equal(MaSF().score(self.bound(wrapped), method(work), "importance", method), before)
+
+    def test_without_reference_texts(self):
+        wrapped = self.bert()
+        work, method = self.bound(wrapped), Ranked()
+        before = work.meter.forwards
+        assert bool(MaSF().score(work, method(work), "importance", method).isnan().all())
+        first = next(iter(MaSF().undefined(work, method(work), "importance")))
+        assert first == "no reference texts: train the model with `xaieval train text`"
+        assert MaSF().undefined_with(work, method) == {}
+        assert work.meter.forwards == before
+        wrapped.reference = self.usual(wrapped, 6)
+        few = MaSF().undefined(self.bound(wrapped), method(work), "importance")
+        assert few["too few reference texts"].tolist() == [True] * 3
+
+
+@dataclass(frozen=True)
+class Ranked(Method):
+    """The last token first."""
+
+    units: ClassVar[str] = "importance"
+    reference: ClassVar[str] = "none"
+
+    def attribute(self, explicand):
+        return torch.arange(1.0, explicand.shape[2] + 1).expand(explicand.count, 1, -1).clone()
+
+
+def test_the_share_below_alpha():
+    """Whole texts do not count, nor those that are undefined."""
+    values = torch.tensor([[0.01, 0.04, 0.05, 0.2], [0.9, 0.9, 0.0, 0.9], [torch.nan] * 4])
+    assert MaSF(3).aggregate(values) == pytest.approx(2 / 6)
+    assert MaSF(3, alpha=0.01).aggregate(values) == pytest.approx(1 / 6)
+    with pytest.raises(ValueError, match=r"MaSF: alpha must lie in \(0, 1\), got 1"):
+        MaSF(alpha=1)
