@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -59,6 +59,18 @@ class Row:
     signed: frozenset[str] = frozenset()
 
 
+class Mapped(Protocol):
+    """What has maps: a photo, or a text."""
+
+    @property
+    def maps(self) -> Mapping[str, np.ndarray]:
+        """Scores by the method's name."""
+
+    @property
+    def signed(self) -> frozenset[str]:
+        """Names of the maps whose scores have a sign, whatever the values are."""
+
+
 def show(explicand: Explicand, attributions: Mapping[str, Tensor]) -> Figure:
     """Draw attributions of the same inputs.
 
@@ -79,12 +91,18 @@ def rows_of(explicand: Explicand, attributions: Mapping[str, Tensor]) -> list[Ro
     images = explicand.inputs.expand(-1, 3, -1, -1).movedim(1, -1).clamp(0, 1).cpu().numpy()
     masks = [None] * explicand.count if explicand.mask is None else list(explicand.mask.cpu().numpy())
     return [
-        Row(_title(explicand, row), images[row], masks[row], {name: one[row] for name, one in features.items()}, signed)
+        Row(
+            title_of(explicand, row),
+            images[row],
+            masks[row],
+            {name: one[row] for name, one in features.items()},
+            signed,
+        )
         for row in range(explicand.count)
     ]
 
 
-def _title(explicand: Explicand, row: int) -> str:
+def title_of(explicand: Explicand, row: int) -> str:
     """Name of the sample, and of the class explained."""
     number, names = int(explicand.target[row]), explicand.classifier.categories
     return f"{explicand.ids[row]}\n{names[number] if names else f'class {number}'}"
@@ -112,27 +130,27 @@ def draw(rows: Sequence[Row], columns: int = COLUMNS) -> Figure:
     parts: Any = figure.subfigures(2, 1, height_ratios=(height, KEY))
     panels, key = parts
     axes = iter(panels.subplots(lines, columns + 1, squeeze=False))
-    signed = {name for name in names if any(_is_signed(row, name) for row in rows)}
+    signed = {name for name in names if any(is_signed(row, name) for row in rows)}
     for band in bands:
         for place, row in enumerate(rows):
-            titles = [_wrapped(name) if place == 0 else "" for name in band]
+            titles = [wrapped(name) if place == 0 else "" for name in band]
             _line(next(axes), row, band, titles, signed)
     _key(key, bool(signed), len(signed) < len(names))
     return figure
 
 
-def _is_signed(row: Row, name: str) -> bool:
+def is_signed(row: Mapped, name: str) -> bool:
     """Whether a map's units have a sign, or some of its scores."""
     if name in row.signed or name not in row.maps:
         return name in row.signed
-    values = _finite(row.maps[name])
+    values = finite(row.maps[name])
     return bool(values.min() < -1e-6 * np.abs(values).max())
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
+def finite(values: np.ndarray) -> np.ndarray:
     """What can be drawn; zero where nothing can."""
-    finite = values[np.isfinite(values)]
-    return finite if finite.size else np.zeros(1)
+    left = values[np.isfinite(values)]
+    return left if left.size else np.zeros(1)
 
 
 def _line(axes: Sequence[Axes], row: Row, names: Sequence[str], titles: Sequence[str], signed: set[str]) -> None:
@@ -160,9 +178,9 @@ def _map(axes: Axes, values: np.ndarray, signed: bool) -> None:
 
 def limits(values: np.ndarray, signed: bool) -> tuple[float, float]:
     """The scores at the ends of the scale: symmetric about zero, or from the smallest to the 99th percentile."""
-    finite = _finite(values)
-    low = 0.0 if signed else float(finite.min())
-    size = np.abs(finite - low)
+    values = finite(values)
+    low = 0.0 if signed else float(values.min())
+    size = np.abs(values - low)
     span = float(np.percentile(size, PERCENTILE)) or float(size.max()) or 1.0  # a constant map has one color
     return (-span if signed else low), low + span
 
@@ -196,7 +214,7 @@ def _key(figure: SubFigure, diverging: bool, sequential: bool) -> None:
         axes.tick_params(length=0, pad=1)
 
 
-def _wrapped(name: str) -> str:
+def wrapped(name: str) -> str:
     """A name on lines that fit above a panel, broken after underscores where there are any."""
     lines = textwrap.wrap(name.replace("_", "_ "), width=18)
     return "\n".join(line.replace("_ ", "_") for line in lines)

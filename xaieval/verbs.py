@@ -33,6 +33,7 @@ from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
 from xaieval.support import refusal
+from xaieval.text_plots import TextRow, draw_texts, text_rows
 from xaieval.trials import Run, read_trials, run_trials, write_trials
 from xaieval.unsupported import UnsupportedError
 
@@ -181,7 +182,7 @@ def _defaults(explicand: Explicand) -> dict[str, list[str]]:
 
 
 def sheet(arguments: Sequence[str]) -> None:
-    """`sheet [PATH] [KEY=VALUE ...]`: the maps of a run's methods on its first photos, three unless told, as a picture.
+    """`sheet [PATH] [KEY=VALUE ...]`: the maps of a run's methods on its first samples, three unless told.
 
     Maps are taken from the store and kept there, as in a run.
 
@@ -196,15 +197,17 @@ def sheet(arguments: Sequence[str]) -> None:
     path = plots.checked(Path(paths[0] if paths else "sheet.png"))
     rows, errors = _rows_of_sheet(composed(words))
     if any(row.maps for row in rows):
-        plots.draw(rows).savefig(path)
-        _print(f"{path}: {len(rows)} photo{'' if len(rows) == 1 else 's'}")
+        texts = [row for row in rows if isinstance(row, TextRow)]
+        figure = draw_texts(texts) if texts else plots.draw([row for row in rows if isinstance(row, plots.Row)])
+        figure.savefig(path)
+        _print(f"{path}: {len(rows)} {'text' if texts else 'photo'}{'' if len(rows) == 1 else 's'}")
     if errors:
         count = f"{len(errors)} map{'' if len(errors) == 1 else 's'}"
         raise CellError("\n".join([f"{count} could not be made, the others are drawn:", *errors]))
 
 
-def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
-    """The photos and maps of a sheet, and what went wrong."""
+def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row | TextRow], list[str]]:
+    """The photos or texts and maps of a sheet, and what went wrong."""
     keep_freed_memory()
     settings = Settings.of(values)
     classifier, dataset = only("model", values), only("dataset", values)
@@ -214,7 +217,8 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
     chosen = shard_of(min(len(samples), settings.limit or 3), settings.shard)
     for method in methods:
         progress.expect(("explain", method.name), len(chosen))
-    rows, errors = [], []
+    rows: list[plots.Row | TextRow] = []
+    errors: list[str] = []
     with progress:
         for index in chosen:
             sample = samples[index]
@@ -229,7 +233,10 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row], list[str]]:
                 for name, made in maps.items()
                 if made.attribution is not None and made.errors[0] is None
             }
-            rows += plots.rows_of(work.explicand, good)
+            if sample.reading is None:
+                rows += plots.rows_of(work.explicand, good)
+            else:
+                rows += text_rows(work.explicand, good, [sample.reading.shown], [sample.reading.note])
     return rows, errors
 
 

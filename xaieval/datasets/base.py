@@ -26,6 +26,8 @@ class Reading:
         protected: `(T,)`, bool: tokens that a fair decision must not depend on; None where none are marked.
         names: The tokens as they stand in the text.
         note: What was cut off, in a sentence; empty where all of it is there.
+        spelled: The names with the blanks before them, characters that tokens share with the first of them alone: what
+            a text is shown by. Empty: not known.
     """
 
     present: Tensor
@@ -34,6 +36,12 @@ class Reading:
     protected: Tensor | None
     names: tuple[str, ...]
     note: str = ""
+    spelled: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What the text is shown by."""
+        return self.spelled or self.names
 
 
 @dataclass(frozen=True, eq=False)

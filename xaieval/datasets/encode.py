@@ -11,6 +11,7 @@ from torch import Tensor
 from xaieval.datasets.base import Reading, Sample, Samples
 from xaieval.datasets.preprocess import DatasetError
 from xaieval.datasets.texts import TextSample, TextSamples
+from xaieval.token_cells import spelled
 from xaieval.tokens import FastTokenizer, Tokens, tokenize
 
 PIECES = ("token", "word")
@@ -74,8 +75,9 @@ class Encoder:
             attended=tokens.attended[0] if text.second is None else 1 + tokens.types[0],
             groups=tokens.words()[0] if self.pieces == "word" else None,
             protected=tokens.rationale([text.protected])[0] if text.protected else None,
-            names=_names(text, tokens, self.tokenizer),
+            names=(names := _names(text, tokens, self.tokenizer)),
             note=said[0] if said else "",
+            spelled=_spelled(text, tokens, names),
         )
 
 
@@ -94,6 +96,16 @@ def _names(text: TextSample, tokens: Tokens, tokenizer: FastTokenizer) -> tuple[
         name if part < 0 else parts[part][start : _end(parts[part], end, starts[part])]
         for (part, (start, end)), name in zip(places, special, strict=True)
     )
+
+
+def _spelled(text: TextSample, tokens: Tokens, names: Sequence[str]) -> tuple[str, ...]:
+    """The names as they are to be shown; special tokens as they are called."""
+    found = list(names)
+    for number, part in enumerate((text.text, text.second or "")):
+        places = (tokens.part[0] == number).nonzero()[:, 0].tolist()
+        for place, shown in zip(places, spelled(part, tokens.offsets[0, places].tolist()), strict=True):
+            found[place] = shown
+    return tuple(found)
 
 
 def _end(text: str, end: int, starts: Set[int]) -> int:
