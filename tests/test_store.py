@@ -81,7 +81,7 @@ def test_a_row_comes_back_as_it_was_written(tmp_path):
     found = frame.iloc[0].to_dict()
     assert found["reason"] is None or found["reason"] != found["reason"]  # None or NaN, as pandas has it
     assert {name: found[name] for name in given} == given
-    assert set(SCHEMA.names) - set(given) == {"reason", "error"}
+    assert set(SCHEMA.names) - set(given) == {"reason", "error", "values"}
 
 
 def test_a_store_sees_the_rows_of_its_own_place(tmp_path):

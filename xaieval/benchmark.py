@@ -290,11 +290,12 @@ def _columns(name: str, cost: Cost | None) -> dict[str, object]:
 
 
 def _result(made: Map, one: Scored, row: int) -> dict[str, object]:
-    """Score, reason and error of one sample."""
+    """Score, or what a pooled metric has instead, reason and error of one sample."""
     if made.refusal is not None:
         return {"reason": made.refusal}
     error = made.errors[row] or one.error
     if error is not None or one.values is None:
         return {"error": error}
     reason = next((reason for reason, where in one.reasons.items() if where[row]), None)
-    return {"score": float(one.values[row]), "reason": reason}
+    name = "values" if one.values.dim() > 1 else "score"
+    return {name: one.values[row].tolist(), "reason": reason}

@@ -61,7 +61,7 @@ class Scored:
     Attributes:
         metric: The metric.
         ledger: What it cost; None where there was nothing to score.
-        values: `(N,)`, NaN where undefined; None where the metric failed.
+        values: `(N,)`, of a pooled metric `(N, K)`, NaN where undefined; None where the metric failed.
         reasons: Where it is undefined and why, `(N,)` each.
         error: Why it failed.
     """
@@ -249,7 +249,6 @@ class Work:
         try:
             with self.explicand.meter.ledger() as ledger:
                 values, reasons = metric.component.evaluate(self.explicand, made.attribution, method, made.units)
-                _check_values(metric.name, values, len(self.subjects))
         except UnsupportedError as refused:  # a copy or a randomized model that the method explains no more
             nowhere = made.attribution.new_full((len(self.subjects),), torch.nan)
             return Scored(metric, ledger, nowhere.double(), {refused.reason: nowhere.isnan()})
@@ -278,11 +277,8 @@ def _finite(attribution: Tensor) -> Tensor:
 
 
 def _on_host(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """The tensors `(N,)` on the CPU, in one transfer."""
-    return iter(torch.stack(list(tensors)).cpu() if tensors else ())
-
-
-def _check_values(name: str, values: Any, count: int) -> None:
-    if not isinstance(values, Tensor) or tuple(values.shape) != (count,):
-        came = f"a tensor {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise ValueError(f"metric {name} returned {came}, expected one value for each sample, a tensor ({count},)")
+    """The tensors, of one type and any shapes, on the CPU, in one transfer."""
+    if not tensors:
+        return
+    parts = torch.cat([tensor.flatten() for tensor in tensors]).cpu().split([tensor.numel() for tensor in tensors])
+    yield from (part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True))

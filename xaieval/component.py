@@ -89,7 +89,11 @@ class Method:
 class Metric:
     """A metric: gives a value for each sample of an attribution, NaN where it is undefined.
 
+    One that is defined on a dataset and not on a sample is `pooled`: it gives several numbers for each, `(N, K)`, a
+    whole row of NaN where it is undefined, and writes `aggregate`, which makes one number of those of many samples.
+
     Attributes:
+        pooled: Whether it gives `(N, K)` and has an `aggregate` of its own.
         higher_is_better: Direction.
         bounds: Smallest and largest possible value.
         category: faithfulness, localization, complexity, robustness, randomization, axioms or fairness.
@@ -101,6 +105,7 @@ class Metric:
         exceptions: Laws that do not hold for it, each with the reason.
     """
 
+    pooled: ClassVar[bool] = False
     higher_is_better: ClassVar[bool]
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     category: ClassVar[str]
@@ -112,7 +117,7 @@ class Metric:
     exceptions: ClassVar[dict[str, str]] = {}
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
-        """The value `(N,)` of each sample; what is undefined is masked afterwards."""
+        """The value `(N,)` of each sample, `(N, K)` of a pooled metric; what is undefined is masked afterwards."""
         raise NotImplementedError
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
@@ -139,7 +144,9 @@ class Metric:
     def evaluate(
         self, explicand: Explicand, attribution: Tensor, method: Method | None = None, units: str | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Values `(N,)` with NaN where undefined, and for each reason where it holds `(N,)`.
+        """Values `(N,)`, pooled `(N, K)`, with NaN where undefined, and for each reason where it holds `(N,)`.
+
+        Where a pooled metric is undefined for all samples, K is 1.
 
         Raises:
             ValueError: An attribution of another shape or device, unknown units, or a metric that needs the method and
@@ -163,24 +170,22 @@ class Metric:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         reasons = self.undefined(explicand, attribution, units)
         if units not in self.accepts or self.lacks_mask(explicand):
-            return attribution.new_full((explicand.count,), torch.nan), reasons
+            shape = (explicand.count, 1) if self.pooled else (explicand.count,)
+            return attribution.new_full(shape, torch.nan), reasons
         reasons |= self.undefined_with(explicand, method)
         values = self.score(explicand, attribution, units, method)
-        if tuple(values.shape) != (explicand.count,):
-            raise ValueError(
-                f"{type(self).__name__} gave values {tuple(values.shape)}, expected one for each of the "
-                f"{explicand.count} samples: do not average over samples in score"
-            )
-        reasons[self.without_value] = ~values.isfinite() & ~torch.stack(list(reasons.values())).any(0)
-        for where in reasons.values():
-            values = values.masked_fill(where, torch.nan)
-        return values, reasons
+        check_values(self, values, explicand.count)
+        infinite = ~values.isfinite()
+        given = torch.stack(list(reasons.values())).any(0)
+        reasons[self.without_value] = (infinite.any(1) if self.pooled else infinite) & ~given
+        nowhere = reasons[self.without_value] | given
+        return values.masked_fill(nowhere[:, None] if self.pooled else nowhere, torch.nan), reasons
 
     @final
     def __call__(
         self, explicand: Explicand, attribution: Tensor, method: Method | None = None, units: str | None = None
     ) -> Tensor:
-        """Values `(N,)`, NaN where undefined.
+        """Values `(N,)`, of a pooled metric `(N, K)`, NaN where undefined.
 
         Args:
             explicand: What was explained.
@@ -191,8 +196,35 @@ class Metric:
         return self.evaluate(explicand, attribution, method, units)[0]
 
     def aggregate(self, values: Tensor) -> float:
-        """One number for many samples: the mean of the valid ones."""
+        """One number for many samples: the mean of the valid ones.
+
+        Args:
+            values: `(M,)`. A pooled metric takes `(M, K)` and leaves out the rows that are NaN. Tables give float64,
+                in which differences between n and n - 1 samples are to be seen.
+        """
+        if self.pooled:
+            raise NotImplementedError(
+                f"{type(self).__name__} is pooled, so one number of many samples is not their mean: write "
+                "aggregate(values (M, K)) -> float"
+            )
         return float(values.double().nanmean())
+
+
+def check_values(metric: Metric, values: Any, count: int) -> None:
+    """Check the shape of what a metric gave for so many samples.
+
+    Raises:
+        ValueError: It is another than the metric has to give.
+    """
+    shape = tuple(values.shape) if isinstance(values, Tensor) else None
+    came = f"{type(metric).__name__} gave " + (f"values {shape}" if shape is not None else f"a {type(values).__name__}")
+    if metric.pooled and (shape is None or len(shape) != 2 or shape[0] != count or not shape[1]):
+        raise ValueError(
+            f"{came}, expected ({count}, K): a pooled metric gives K numbers for each of the {count} samples, and "
+            "aggregate makes one of all"
+        )
+    if not metric.pooled and shape != (count,):
+        raise ValueError(f"{came}, expected one for each of the {count} samples: do not average over samples in score")
 
 
 def check_attribution(attribution: Any, explicand: Explicand, name: str) -> None:

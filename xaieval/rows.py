@@ -35,7 +35,10 @@ SCHEMA = pa.schema(
         _column("sentinel", pa.bool_(), "whether the method knows nothing of the model", required=True),
         _column("target", pa.int64(), "explained class"),
         _column("target_rule", pa.string(), "how it was chosen: predicted or label"),
-        _column("score", pa.float64(), "in the metric's range; NaN where undefined", required=True),
+        _column(
+            "score", pa.float64(), "in the metric's range; NaN where undefined or the row has `values`", required=True
+        ),
+        _column("values", pa.list_(pa.float64()), "of a pooled metric: its `aggregate` makes one number of many"),
         _column("reason", pa.string(), "why it is undefined, such as `zero map` or `skipped: cost`"),
         _column("error", pa.string(), "what was raised; such a cell is tried again"),
         _column("method_forwards", pa.float64(), "standalone cost of the attribution, per sample"),
@@ -63,7 +66,8 @@ _GIVEN = frozenset(field.name for field in SCHEMA if not field.nullable) - {"sco
 def complete_row(row: Mapping[str, object]) -> dict[str, object]:
     """The row with what follows from the rest: `time` now, `sources` the sample itself, `score` NaN.
 
-    A score that is not finite and has neither a reason nor an error gets the reason `not finite`.
+    A score that is not finite and has no values, reason or error gets the reason `not finite`. Values are finite or
+    none.
 
     Raises:
         ValueError: A column is unknown, or a required one is missing.
@@ -77,11 +81,14 @@ def complete_row(row: Mapping[str, object]) -> dict[str, object]:
         )
     given: Any = row.get("score")
     score = nan if given is None else float(given)
+    listed: Any = row.get("values")
+    values = tuple(map(float, listed)) if listed is not None and all(map(isfinite, listed)) else None
     error, reason = row.get("error") or None, row.get("reason") or None
     if not isfinite(score):
-        score, reason = nan, reason or (None if error else "not finite")
+        score, reason = nan, reason or (None if error or values else "not finite")
     sources, time = row.get("sources") or (row["sample"],), row.get("time") or datetime.now(UTC)
-    return {**row, "sources": sources, "score": score, "reason": reason, "error": error, "time": time}
+    known = {"sources": sources, "score": score, "values": values, "reason": reason, "error": error, "time": time}
+    return {**row, **known}
 
 
 def foreign(schema: pa.Schema) -> str:
@@ -103,9 +110,11 @@ def conform(table: pa.Table, columns: list[str]) -> pa.Table:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The rows of a table as a frame: `sources` holds tuples, `target` nullable integers."""
+    """The rows of a table as a frame: `sources` and `values` hold tuples, `target` nullable integers."""
     frame: pd.DataFrame = table.to_pandas()
-    frame["sources"] = pd.Series([tuple(photos) for photos in frame["sources"]], index=frame.index, dtype=object)
+    for name in ("sources", "values"):
+        lists = [None if entries is None else tuple(entries) for entries in table[name].to_pylist()]
+        frame[name] = pd.Series(lists, index=frame.index, dtype=object)
     frame["target"] = frame["target"].astype("Int64")
     return frame
 
