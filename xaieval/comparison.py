@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xaieval.column_intervals import interquartile_intervals
+from xaieval.pooled import with_scores
 from xaieval.statistics import Interval, bootstrap_interval, independent, paired_difference
 from xaieval.table import decimals_for, figures
 
@@ -156,7 +157,7 @@ def scores_by_metric(rows: pd.DataFrame) -> dict[str, Scores]:
     """
     methods = sorted(rows["method"].unique())
     found = {}
-    for metric, own in rows.groupby("metric"):
+    for metric, own in with_scores(rows).groupby("metric"):
         table = own.pivot(index="sample", columns="method", values="score").reindex(columns=methods).sort_index()
         sources = own.drop_duplicates("sample").set_index("sample")["sources"].loc[table.index]
         found[str(metric)] = Scores(table, [tuple(photos) for photos in sources], own)

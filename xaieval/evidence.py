@@ -14,6 +14,7 @@ from typing import TypeVar
 import pandas as pd
 
 from xaieval.comparison import Scores, scores_by_metric
+from xaieval.pooled import with_scores
 from xaieval.score_tables import often
 from xaieval.variants import current_rows
 
@@ -164,9 +165,10 @@ def _latest(rows: pd.DataFrame) -> pd.DataFrame:
 def _tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The scores of each variant, `2` before `10`."""
     tables = {
-        str(variant): own.pivot(index="sample", columns="method", values="score").astype(float).sort_index()
+        str(variant): with_scores(own).pivot(index="sample", columns="method", values="score").astype(float)
         for variant, own in rows.groupby("variant")
     }
+    tables = {variant: table.sort_index() for variant, table in tables.items()}
     return dict(sorted(tables.items(), key=lambda item: (len(item[0]), item[0])))
 
 
