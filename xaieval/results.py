@@ -16,7 +16,7 @@ from xaieval.leaderboard import Leaderboard, Shown
 from xaieval.pairs import pairs
 from xaieval.profiles import profiles
 from xaieval.ranks import ranks
-from xaieval.rows import SCHEMA, one_per_key, to_frame
+from xaieval.rows import SCHEMA, conform, one_per_key, to_frame, to_table
 
 ROWS = "rows.parquet"
 
@@ -25,19 +25,13 @@ def write_rows(rows: pd.DataFrame, folder: Path) -> None:
     """The rows of a run, one for each requested cell, as Parquet."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{ROWS}.tmp"
-    columns = [_column(rows[field.name], field.type) for field in SCHEMA]
-    pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+    pq.write_table(to_table(rows), temporary)
     temporary.replace(folder / ROWS)
-
-
-def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
-    """A column of the frame; NaN is a score in its own right, in other columns it is nothing."""
-    return pa.array(values.to_numpy(), kind, from_pandas=not pa.types.is_floating(kind))
 
 
 def read_rows(files: list[Path]) -> pd.DataFrame:
     """The rows of several runs together, one for each cell."""
-    tables = [pq.read_table(file).cast(SCHEMA) for file in files]
+    tables = [conform(pq.read_table(file), SCHEMA.names) for file in files]
     return one_per_key(to_frame(pa.concat_tables([SCHEMA.empty_table(), *tables])))
 
 

@@ -42,7 +42,7 @@ from xaieval.datasets.base import Sample, Samples
 from xaieval.plan import shard_of
 from xaieval.progress import Progress
 from xaieval.removal import NAMED, Removal, removal_of
-from xaieval.rows import SCHEMA, to_frame, to_table
+from xaieval.rows import SCHEMA, conform, to_frame, to_table
 from xaieval.settings import Settings
 from xaieval.store import Store
 
@@ -321,5 +321,5 @@ def read_trials(folder: Path) -> pd.DataFrame:
             "'method=[gradient,random]' metric=insertion`"
         )
     table = pq.read_table(file)
-    frame = to_frame(table.select(SCHEMA.names))
+    frame = to_frame(conform(table, SCHEMA.names))
     return frame.assign(**{name: table[name].to_pylist() for name in COLUMNS})
