@@ -57,10 +57,10 @@ def test_its_interval_from_all_resamples_of_five():
 
 
 @pytest.mark.parametrize("groups", [list("aabbccdd"), list("aaabccdd")])
-def test_its_interval_resamples_photos(groups):
+def test_its_interval_resamples_sources(groups):
     values = 2.0 ** np.arange(8)
-    photos = {name: values[np.array(groups) == name] for name in "abcd"}
-    means = [trimmed(np.concatenate([photos[name] for name in names])) for names in itertools.product("abcd", repeat=4)]
+    own = {name: values[np.array(groups) == name] for name in "abcd"}
+    means = [trimmed(np.concatenate([own[name] for name in names])) for names in itertools.product("abcd", repeat=4)]
     low, high = np.quantile(means, [0.1, 0.9], method="inverted_cdf")
     assert interquartile_mean(values, groups, level=0.8) == pytest.approx((trimmed(values), low, high, 8))
 
@@ -71,8 +71,8 @@ def test_all_resamples_at_once_are_the_same_resamples():
     def both(table):
         return np.sort(table, axis=-1)[..., 3]
 
-    for photos in (None, groups, [*groups[:-1], 99]):
-        interval = partial(bootstrap_interval, values, photos, aggregate=both, resamples=500, seed=2)
+    for sources in (None, groups, [*groups[:-1], 99]):
+        interval = partial(bootstrap_interval, values, sources, aggregate=both, resamples=500, seed=2)
         assert interval(vectorized=True) == interval()
 
 
@@ -138,10 +138,10 @@ def test_its_interval_is_binomial_without_ties():
     assert probability_of_improvement(first, np.zeros(40)) == pytest.approx((0.6, *binomial_ends(40, 24), 40))
 
 
-def test_the_interval_of_an_improvement_resamples_photos():
+def test_the_interval_of_an_improvement_resamples_sources():
     first = np.where(np.arange(40) < 24, 1.0, -1.0)
-    photos = np.repeat(np.arange(40), 3).tolist()
-    copies = probability_of_improvement(np.repeat(first, 3), np.zeros(120), photos)
+    sources = np.repeat(np.arange(40), 3).tolist()
+    copies = probability_of_improvement(np.repeat(first, 3), np.zeros(120), sources)
     assert copies == pytest.approx((*probability_of_improvement(first, np.zeros(40))[:3], 120))
 
 
@@ -166,9 +166,9 @@ def test_the_band_is_binomial():
         assert point == pytest.approx((above / 40, *binomial_ends(40, above), 40))
 
 
-def test_the_band_of_photos_is_wider():
-    values, photos = np.repeat(normal(10, 20), 4), [sample // 4 for sample in range(80)]
-    alone, together = (performance_profile(values, [0.0], groups)[0] for groups in (None, photos))
+def test_the_band_of_sources_is_wider():
+    values, sources = np.repeat(normal(10, 20), 4), [sample // 4 for sample in range(80)]
+    alone, together = (performance_profile(values, [0.0], groups)[0] for groups in (None, sources))
     assert together.high - together.low == pytest.approx(2 * (alone.high - alone.low), rel=0.1)
 
 

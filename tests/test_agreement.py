@@ -166,8 +166,8 @@ def test_removals_without_a_common_method_or_sample():
     assert removals(evidence(run)) == {}
 
 
-def test_photos_decide_together():
+def test_sources_decide_together():
     table, other = scores([1, 2]), scores([1, 2], 8)
     assert removals(evidence(table, removals={"mean": other}))["mean"].pairs == 1
-    photos = [("x",)] * 6 + [("y",)] * 6
-    assert removals(evidence(table, removals={"mean": other}, sources=photos))["mean"].pairs == 0
+    sources = [("x",)] * 6 + [("y",)] * 6
+    assert removals(evidence(table, removals={"mean": other}, sources=sources))["mean"].pairs == 0

@@ -7,12 +7,12 @@ from xaieval.aggregates import interquartile_mean
 from xaieval.column_intervals import interquartile_intervals, mean_intervals
 from xaieval.statistics import bootstrap_interval
 
-PHOTOS = {
-    "one photo each": [f"photo {number}" for number in range(30)],
-    "three of a photo": [f"photo {number // 3}" for number in range(30)],
-    "photos of several sizes": [f"photo {int(number**0.5)}" for number in range(30)],
-    "mosaics in groups": [(f"photo {number // 5}", f"photo {10 + number // 4}") for number in range(30)],
-    "mosaics in a ring": [(f"photo {number}", f"photo {(number + 1) % 30}") for number in range(30)],
+SOURCES = {
+    "one source each": [f"source {number}" for number in range(30)],
+    "three of a source": [f"source {number // 3}" for number in range(30)],
+    "sources of several sizes": [f"source {int(number**0.5)}" for number in range(30)],
+    "mosaics in groups": [(f"source {number // 5}", f"source {10 + number // 4}") for number in range(30)],
+    "mosaics in a ring": [(f"source {number}", f"source {(number + 1) % 30}") for number in range(30)],
 }
 
 
@@ -26,23 +26,23 @@ def table():
     return values
 
 
-@pytest.mark.parametrize("photos", PHOTOS.values(), ids=PHOTOS)
+@pytest.mark.parametrize("sources", SOURCES.values(), ids=SOURCES)
 @pytest.mark.parametrize(
     ("together", "alone"), [(mean_intervals, bootstrap_interval), (interquartile_intervals, interquartile_mean)]
 )
-def test_a_column_has_the_interval_that_it_has_alone(table, photos, together, alone):
+def test_a_column_has_the_interval_that_it_has_alone(table, sources, together, alone):
     """The draws are the same, so that only rounding differs."""
-    for column, interval in enumerate(together(table, photos)):
-        expected = alone(table[:, column], photos)
+    for column, interval in enumerate(together(table, sources)):
+        expected = alone(table[:, column], sources)
         assert interval.n == expected.n
         assert interval[:3] == pytest.approx(expected[:3], rel=1e-10, abs=1e-16, nan_ok=True)
 
 
 def test_columns_beyond_those_resampled_at_once(monkeypatch):
-    values, photos = np.random.default_rng(1).normal(size=(12, 7)), list(range(12))
-    whole = mean_intervals(values, photos)
+    values, sources = np.random.default_rng(1).normal(size=(12, 7)), list(range(12))
+    whole = mean_intervals(values, sources)
     monkeypatch.setattr("xaieval.column_intervals.ELEMENTS", 30_000)
-    assert np.array(mean_intervals(values, photos)) == pytest.approx(np.array(whole), rel=1e-12)
+    assert np.array(mean_intervals(values, sources)) == pytest.approx(np.array(whole), rel=1e-12)
 
 
 def test_no_sample_has_no_mean():

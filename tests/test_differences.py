@@ -42,7 +42,7 @@ def test_differences_are_paired_and_marked_by_direction():
     assert "▲ better, ▼ worse" in found.text()
 
 
-def test_differences_below_twenty_photos_carry_no_mark():
+def test_differences_below_twenty_sources_carry_no_mark():
     (found,) = differences(frame(cells("random", "insertion", [0.1] * 19), cells("a", "insertion", [0.5] * 19)))
     assert "+.400 [+.400, +.400]" in found.text()
     assert not any(line.rstrip().endswith("▲") for line in found.text().split("\n"))
@@ -62,11 +62,11 @@ def test_a_cell_tells_its_number_of_samples_where_the_column_has_several():
         "| a | +.250 [+.250, +.250] sd .000 n = 25 ▲ |",
     ]
     (csv,) = (line for line in records([found]) if line["method"] == "a")
-    assert {name: float(csv[name]) for name in ("mean", "sd", "n", "photos")} == {
+    assert {name: float(csv[name]) for name in ("mean", "sd", "n", "sources")} == {
         "mean": 0.25,
         "sd": 0.0,
         "n": 25,
-        "photos": 25,
+        "sources": 25,
     }
 
 
@@ -81,7 +81,7 @@ def test_references_are_the_sentinels_there_are():
         record for record in records(differences(rows)) if (record["reference"], record["method"]) == ("random", "a")
     )
     expected = (*paired_difference(noise(0), noise(3)), 30)
-    assert tuple(float(found[name]) for name in ("mean", "low", "high", "n", "photos")) == expected
+    assert tuple(float(found[name]) for name in ("mean", "low", "high", "n", "sources")) == expected
 
 
 def test_the_order_of_rows_changes_nothing():

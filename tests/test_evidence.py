@@ -52,7 +52,7 @@ def test_every_trial_lands_in_its_table():
         ]
     ).sample(frac=1, random_state=0)
     (found,) = evidences(trials)
-    assert (found.dataset, found.model, found.metric, found.category) == ("photos", "toy", "m", "faithfulness")
+    assert (found.dataset, found.model, found.metric, found.category) == ("sources", "toy", "m", "faithfulness")
     assert (found.higher_is_better, found.lowest, found.highest) == (True, 0.0, 1.0)
     same(found.scores, a=SCORES["a"], b=SCORES["b"])
     same(found.sentinels, random=SCORES["random"])
@@ -158,7 +158,7 @@ def test_methods_with_few_scores_stand_apart_as_in_the_leaderboard():
 
 def test_sources_and_direction():
     found = evidence({"b": [1, 2], "a": [3, "zero map"]}, higher=False, sources=[("x",), ("x", "y")])
-    assert found.photos(["s01", "s00"]) == [("x", "y"), ("x",)]
+    assert found.sources_of(["s01", "s00"]) == [("x", "y"), ("x",)]
     same(found.oriented(found.scores), a=[-3, np.nan], b=[-1, -2])
     up = evidence({"a": [3, 4]})
     same(up.oriented(up.scores), a=[3, 4])

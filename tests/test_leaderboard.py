@@ -43,7 +43,7 @@ def test_a_mean_has_the_bootstrap_interval_of_its_scores():
 def test_methods_are_compared_on_their_common_valid_samples():
     first, second = [0.1] * 20 + [0.9] * 4, [0.5] * 20 + ["zero map"] * 2 + [1.0, "units"]
     found = column(board(cells("a", "insertion", first), cells("b", "insertion", second)), "insertion")
-    assert (found.samples, found.common, found.photos) == (24, 21, 21)
+    assert (found.samples, found.common, found.sources) == (24, 21, 21)
     assert found.scores["a"].interval.mean == pytest.approx((20 * 0.1 + 0.9) / 21)
     assert found.scores["b"].interval.mean == pytest.approx((20 * 0.5 + 1.0) / 21)
     assert [found.scores[name].interval.n for name in "ab"] == [21, 21]
@@ -79,12 +79,12 @@ def test_methods_without_a_common_sample_are_not_compared():
     ]
 
 
-def test_samples_of_one_photo_are_resampled_together():
-    scores, photos = noise(1, 60), [(f"photo {number // 2}",) for number in range(60)]
-    rows = [row | {"sources": photo} for row, photo in zip(cells("a", "insertion", scores), photos, strict=True)]
+def test_samples_of_one_source_are_resampled_together():
+    scores, sources = noise(1, 60), [(f"source {number // 2}",) for number in range(60)]
+    rows = [row | {"sources": source} for row, source in zip(cells("a", "insertion", scores), sources, strict=True)]
     found = board(rows)
-    assert (found.samples, found.photos, column(found, "insertion").photos) == (60, 30, 30)
-    assert column(found, "insertion").scores["a"].interval == bootstrap_interval(scores, photos)
+    assert (found.samples, found.sources, column(found, "insertion").sources) == (60, 30, 30)
+    assert column(found, "insertion").scores["a"].interval == bootstrap_interval(scores, sources)
 
 
 def test_the_latest_of_equal_names_counts():
@@ -181,36 +181,36 @@ def test_a_kept_verdict_decides_unless_it_knows_nothing():
     assert other[0].columns[0].doubt.startswith("fooled")
 
 
-def test_below_twenty_photos_nothing_is_ranked():
+def test_below_twenty_sources_nothing_is_ranked():
     few = board(*(cells(name, "insertion", [mean] * 19) for name, mean in (("b", 0.1), ("a", 0.2), ("c", 0.9))))
-    assert few.title == "photos, toy: 19 samples from 19 photos - too few to rank, 20 photos are needed"
+    assert few.title == "photos, toy: 19 samples - too few to rank, 20 sources are needed"
     assert names(few) == ["a", "b", "c"]
     assert "*" not in few.text()
-    assert "Too few to rank: fewer than 20 independent photos; sorted by name." in few.notes()
+    assert "Too few to rank: fewer than 20 independent sources; sorted by name." in few.notes()
     enough = board(*(cells(name, "insertion", [mean] * 20) for name, mean in (("b", 0.1), ("a", 0.2), ("c", 0.9))))
-    assert enough.title == "photos, toy: 20 samples from 20 photos"
+    assert enough.title == "photos, toy: 20 samples"
     assert names(enough) == ["c", "a", "b"]
 
 
-def test_mosaics_count_by_their_photos():
-    def mosaics(photos):
-        sources = [tuple(f"photo {(4 * number + tile) % photos}" for tile in range(4)) for number in range(24)]
+def test_mosaics_count_by_their_sources():
+    def mosaics(sources):
+        sources = [tuple(f"source {(4 * number + tile) % sources}" for tile in range(4)) for number in range(24)]
         return [row | {"sources": own} for row, own in zip(cells("a", "insertion", noise(2, 24)), sources, strict=True)]
 
     few, many = board(mosaics(16)), board(mosaics(96))
-    assert (few.photos, "too few to rank" in few.title) == (16, True)
-    assert (many.photos, "too few to rank" in many.title) == (96, False)
+    assert (few.sources, "too few to rank" in few.title) == (16, True)
+    assert (many.sources, "too few to rank" in many.title) == (96, False)
     assert "±" in many.text().split("\n")[6]
 
 
-def test_a_column_with_few_photos_does_not_rank():
+def test_a_column_with_few_sources_does_not_rank():
     masked = [["no mask"] * 10 + [mean] * 15 for mean in (0.1, 0.9)]
     rows = [cells(name, "pointing_game", scores) for name, scores in zip("ab", masked, strict=True)]
     found = board(*rows, cells("a", "insertion", [0.9] * 25), cells("b", "insertion", [0.1] * 25))
     assert names(found) == ["a", "b"]
     assert column(found, "pointing_game").best(["a", "b"]) == set()
     assert found.notes()[1] == "Each metric is over the samples valid for all its methods: pointing_game 15 of 25."
-    assert found.notes()[2].endswith("is the best mean. Too few photos to rank: pointing_game (15).")
+    assert found.notes()[2].endswith("is the best mean. Too few sources to rank: pointing_game (15).")
 
 
 # Names
@@ -287,7 +287,7 @@ def test_notes_count_reasons_errors_and_missing_cells():
     )
     assert found.notes()[1:] == (
         "Each metric is over the samples valid for all its methods: pointing_game 2 of 6.",
-        "Too few to rank: fewer than 20 independent photos; sorted by name.",
+        "Too few to rank: fewer than 20 independent sources; sorted by name.",
         "Undefined: pointing_game: empty mask 2 (every method), zero map (a 1).",
         "Not computed: insertion (a 1 of 1, b 1 of 1); pointing_game (b 1 of 6, c 2 of 6).",
         "Errors: pointing_game: RuntimeError: at [0] (c 4).",
@@ -345,7 +345,7 @@ def test_text():
     assert (
         board(*SMALL).text()
         == """\
-photos, toy: 20 samples from 20 photos
+photos, toy: 20 samples
 
            insertion  max_sensitivity
             ↑ 0 to 1            ↓ ≥ 0  valid
@@ -356,7 +356,7 @@ gradient   .250±.000          12.0±.0    100        50         25       .5
 --------  ----------  ---------------  -----  --------  ---------  -------
 random     .125±.000           3.0±.0    100        50         25       .5
 
-Means with 95 % bootstrap intervals over n samples (± half the width), resampled by photo.
+Means with 95 % bootstrap intervals over n samples (± half the width), resampled by source.
 Sorted by mean rank on insertion; bold (in text *) is the best mean.
 Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone.
 """
@@ -366,7 +366,7 @@ Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the m
 def test_markdown():
     lines = board(*SMALL).markdown().split("\n")
     assert lines[:8] == [
-        "### photos, toy: 20 samples from 20 photos",
+        "### photos, toy: 20 samples",
         "",
         "| method | insertion ↑ 0 to 1 n = 20 | max_sensitivity ↓ ≥ 0 n = 20 | valid % "
         "| forwards | backwards | seconds |",

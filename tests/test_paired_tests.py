@@ -80,20 +80,20 @@ def test_random_flips_are_valid_under_the_null():
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / 2000) ** 0.5)
 
 
-def test_photos_are_flipped_together():
+def test_sources_are_flipped_together():
     values = normal(5, 9)
-    photos = list("aabbbccdd")
-    totals = [values[[number for number, name in enumerate(photos) if name == photo]].sum() for photo in "abcd"]
-    assert sign_flip(values, photos) == pytest.approx([enumerated(totals)])
-    assert sign_flip(values, [(photo, photo + "2") for photo in photos]) == sign_flip(values, photos)
-    assert sign_flip(values, photos) != pytest.approx(sign_flip(values))
+    sources = list("aabbbccdd")
+    totals = [values[[number for number, name in enumerate(sources) if name == source]].sum() for source in "abcd"]
+    assert sign_flip(values, sources) == pytest.approx([enumerated(totals)])
+    assert sign_flip(values, [(source, source + "2") for source in sources]) == sign_flip(values, sources)
+    assert sign_flip(values, sources) != pytest.approx(sign_flip(values))
 
 
-def test_a_photo_of_many_samples_weighs_more():
+def test_a_source_of_many_samples_weighs_more():
     # Whatever the signs of 3, 2 and 1 are, the sum stays 2 from 0 or more, so p = 1; of means it is less.
     values = [1.0] * 8 + [-3.0, -2.0, -1.0]
-    photos = ["a"] * 8 + list("bcd")
-    assert sign_flip(values, photos) == pytest.approx([enumerated([8, -3, -2, -1])])
+    sources = ["a"] * 8 + list("bcd")
+    assert sign_flip(values, sources) == pytest.approx([enumerated([8, -3, -2, -1])])
     assert enumerated([8, -3, -2, -1]) != enumerated([1, -3, -2, -1])
 
 
@@ -107,9 +107,9 @@ def test_random_flips_count_the_real_one():
     assert sign_flip(np.ones(40), resamples=10) == pytest.approx([1 / 201])
 
 
-@pytest.mark.parametrize(("photos", "tests", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (7, 2, True)])
-def test_what_few_photos_can_decide(photos, tests, enough):
-    groups = [photo for photo in range(photos) for _ in range(3)]
+@pytest.mark.parametrize(("sources", "tests", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (7, 2, True)])
+def test_what_few_sources_can_decide(sources, tests, enough):
+    groups = [source for source in range(sources) for _ in range(3)]
     best = sign_flip(np.ones((len(groups), tests)), groups)
     assert decidable(groups, tests, 0.05) == enough == bool((holm(best) < 0.05).all())
 
@@ -119,12 +119,12 @@ def test_nothing_and_what_is_connected_decide_nothing():
     assert not decidable([(place, place + 1) for place in range(30)], 1, 0.05)
 
 
-def test_photos_that_mosaics_connect_are_flipped_together():
+def test_sources_that_mosaics_connect_are_flipped_together():
     values = normal(6, 6)
     assert sign_flip(values, ["a", ("a", "b"), "b", "c", "d", ("d", "e")]) == sign_flip(values, list("xxxyzz"))
 
 
-def test_copies_of_a_photo_are_no_evidence():
+def test_copies_of_a_source_are_no_evidence():
     values = normal(7, 8) + 1
     copies = np.repeat(values, 5)
     assert sign_flip(copies, np.repeat(np.arange(8), 5).tolist()) == pytest.approx(sign_flip(values))
@@ -132,11 +132,11 @@ def test_copies_of_a_photo_are_no_evidence():
 
 
 def test_missing_pairs_are_left_out_of_their_column():
-    table, photos = normal(8, 9, 4), list("aabbccddd")
+    table, sources = normal(8, 9, 4), list("aabbccddd")
     table[[2, 3], 1], table[0, 2], table[5, 2] = np.nan, np.inf, np.nan
-    for column, p in zip(table.T, sign_flip(table, photos), strict=True):
+    for column, p in zip(table.T, sign_flip(table, sources), strict=True):
         kept = np.isfinite(column)
-        names = [name for name, keep in zip(photos, kept, strict=True) if keep]
+        names = [name for name, keep in zip(sources, kept, strict=True) if keep]
         assert sign_flip(column[kept], names) == pytest.approx([p])
 
 
@@ -186,7 +186,7 @@ def test_flips_grow_with_the_number_of_pairs():
 def test_bad_shapes():
     with pytest.raises(ValueError, match=r"sign_flip: differences must be \(N,\) or \(N, M\), got \(1, 1, 1\)"):
         sign_flip([[[1.0]]])
-    with pytest.raises(ValueError, match="sign_flip: groups must name the photo of each of 2 samples, got 1"):
+    with pytest.raises(ValueError, match="sign_flip: groups must name the source of each of 2 samples, got 1"):
         sign_flip([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match=r"holm: p must be \(m,\), got \(1, 2\)"):
         holm([[0.1, 0.2]])

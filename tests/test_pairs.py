@@ -58,7 +58,7 @@ def test_a_pair_is_as_it_is_alone(noisy):
             assert one.difference.interval == pytest.approx(expected, abs=1e-12)
             improved = probability_of_improvement(*pair, higher_is_better=higher)
             assert one.improvement == pytest.approx(improved, abs=1e-12)
-            assert (one.difference.interval.n, one.difference.photos) == (
+            assert (one.difference.interval.n, one.difference.sources) == (
                 (25, 25) if "c" in first + second else (30, 30)
             )
 
@@ -96,10 +96,10 @@ def test_an_interval_that_excludes_zero_is_not_enough():
     assert marks == sum(one.adjusted < 0.05 for one in found.tested["insertion"])
 
 
-def test_below_twenty_photos_nothing_is_marked():
+def test_below_twenty_sources_nothing_is_marked():
     scores = {"a": 0.75, "b": 0.25}
     few, enough = (
-        table(*(cells(name, "insertion", [score] * photos) for name, score in scores.items())) for photos in (19, 20)
+        table(*(cells(name, "insertion", [score] * sources) for name, score in scores.items())) for sources in (19, 20)
     )
     assert few.tested["insertion"][0].adjusted < 1e-3
     assert re.search(r"^a - b +\+\.500$", few.text(), re.M)
@@ -116,7 +116,7 @@ def test_equal_methods_do_not_differ():
 
 
 def test_mosaics_that_are_all_connected_are_not_tested():
-    sources = [(f"photo {number}", f"photo {(number + 1) % 24}") for number in range(24)]
+    sources = [(f"source {number}", f"source {(number + 1) % 24}") for number in range(24)]
     rows = [
         row | {"sources": own}
         for number, name in enumerate("ab")
@@ -127,23 +127,23 @@ def test_mosaics_that_are_all_connected_are_not_tested():
     assert np.isnan(one.p)
     first, second = (noise("ab".index(name), 24) for name in found.names[0])
     assert one.difference.interval == pytest.approx(paired_difference(first, second, sources), abs=1e-12)
-    assert "Not tested, as all samples are connected through common photos: insertion." in found.text()
+    assert "Not tested, as all samples are connected through common sources: insertion." in found.text()
     assert not re.search(r"^. - . .*[▲▼]$", found.text(), re.M)
     (record,) = records([found])
     assert (record["p"], record["p_holm"]) == ("", "")
     assert float(record["low"]) < float(record["mean"]) < float(record["high"])
 
 
-def test_samples_of_one_photo_are_flipped_together():
-    """Twelve samples of three photos: two of 2^3 flips reach the sum."""
-    photos = [(f"photo {number // 4}",) for number in range(12)]
+def test_samples_of_one_source_are_flipped_together():
+    """Twelve samples of three sources: two of 2^3 flips reach the sum."""
+    sources = [(f"source {number // 4}",) for number in range(12)]
     rows = [
         row | {"sources": own}
         for name, score in (("a", 0.75), ("b", 0.25))
-        for row, own in zip(cells(name, "insertion", [score] * 12), photos, strict=True)
+        for row, own in zip(cells(name, "insertion", [score] * 12), sources, strict=True)
     ]
     (one,) = table(rows).tested["insertion"]
-    assert (one.p, one.difference.photos, one.difference.interval.n) == (2 / 8, 3, 12)
+    assert (one.p, one.difference.sources, one.difference.interval.n) == (2 / 8, 3, 12)
 
 
 def test_methods_without_scores_and_sentinels_are_in_no_pair():
@@ -166,7 +166,7 @@ def test_csv_has_the_numbers_in_full(noisy):
         for names, one in zip(found.names, found.tested[metric], strict=True):
             line = lines[metric, *names]
             assert tuple(float(line[key]) for key in ("mean", "low", "high", "n")) == one.difference.interval
-            assert tuple(float(line[key]) for key in ("sd", "photos")) == one.difference[1:]
+            assert tuple(float(line[key]) for key in ("sd", "sources")) == one.difference[1:]
             assert tuple(float(line[key]) for key in ("p", "p_holm")) == (one.p, one.adjusted)
             improvement = tuple(float(line[f"improvement{end}"]) for end in ("", "_low", "_high"))
             assert improvement == one.improvement[:3]

@@ -136,27 +136,27 @@ def test_ties_of_counts_share_their_rank():
 # Stability
 
 
-def every_resample(table, higher, by, photos):
-    """Ranks in all resamples of the photos, and their tau with the ranks on all samples, each by the definition."""
-    names = sorted(set(photos))
+def every_resample(table, higher, by, sources):
+    """Ranks in all resamples of the sources, and their tau with the ranks on all samples, each by the definition."""
+    names = sorted(set(sources))
     values = instance_ranks(table, higher) if by == "borda" else -table if higher else table
     full = stats.rankdata(values.mean(axis=0))
     found = []
     for drawn in itertools.product(names, repeat=len(names)):
-        rows = [index for name in drawn for index, photo in enumerate(photos) if photo == name]
+        rows = [index for name in drawn for index, source in enumerate(sources) if source == name]
         found.append(stats.rankdata(values[rows].mean(axis=0)))
     return full, np.array(found), [stats.kendalltau(row, full).statistic for row in found]
 
 
 @pytest.mark.parametrize("by", ["mean", "borda"])
 @pytest.mark.parametrize("higher", [True, False])
-@pytest.mark.parametrize("photos", ["abcd", "aabccc"])
-def test_all_resamples(by, higher, photos):
+@pytest.mark.parametrize("sources", ["abcd", "aabccc"])
+def test_all_resamples(by, higher, sources):
     # Within four standard errors of 10,000 resamples.
     for seed in range(4):
-        table = (4 * normal(seed, len(photos), 4)).round() / 4  # with ties, whose sums are exact
-        stability = rank_stability(table, higher, list(photos), by=by, level=0.9)
-        full, found, taus = every_resample(table, higher, by, photos)
+        table = (4 * normal(seed, len(sources), 4)).round() / 4  # with ties, whose sums are exact
+        stability = rank_stability(table, higher, list(sources), by=by, level=0.9)
+        full, found, taus = every_resample(table, higher, by, sources)
         assert stability.ranks == pytest.approx(full)
         best = found == found.min(axis=1, keepdims=True)
         shares = best / best.sum(axis=1, keepdims=True)
@@ -231,11 +231,11 @@ def test_noise_is_uncertain():
     assert (stability.high - stability.low).mean() > 5
 
 
-def test_photos_are_drawn_not_samples():
+def test_sources_are_drawn_not_samples():
     table = normal(10, 12, 4) + [0.0, 0.1, 0.2, 0.3]
-    copies, photos = np.repeat(table, 5, axis=0), np.repeat(np.arange(12), 5).tolist()
+    copies, sources = np.repeat(table, 5, axis=0), np.repeat(np.arange(12), 5).tolist()
     whole, together, alone = (
-        rank_stability(*given) for given in ((table, True), (copies, True, photos), (copies, True))
+        rank_stability(*given) for given in ((table, True), (copies, True, sources), (copies, True))
     )
     assert together.first == pytest.approx(whole.first)
     assert together.tau == pytest.approx(whole.tau)
@@ -243,11 +243,11 @@ def test_photos_are_drawn_not_samples():
 
 
 def mosaics(n):
-    """Each of two photos that it shares with its neighbors."""
-    return [(f"photo {number}", f"photo {(number + 1) % n}") for number in range(n)]
+    """Each of two sources that it shares with its neighbors."""
+    return [(f"source {number}", f"source {(number + 1) % n}") for number in range(n)]
 
 
-def test_weights_of_photos():
+def test_weights_of_sources():
     weights = resampled_weights(["a", "a", "b", ("c", "d")], 5000, np.random.default_rng(0))
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 1:].sum(axis=1) == 3).all()  # three blocks are drawn three times
@@ -255,7 +255,7 @@ def test_weights_of_photos():
     assert weights.mean(axis=0) == pytest.approx(np.ones(4), abs=0.05)
 
 
-def test_weights_of_mosaics_are_the_sums_of_their_photos_counts():
+def test_weights_of_mosaics_are_the_sums_of_their_sources_counts():
     groups = [("a", "b"), ("b", "c"), ("c", "d"), ("a", "b", "d"), *"abcd"]
     weights = resampled_weights(groups, 200, np.random.default_rng(3))
     a, b, c, d = counts = weights[:, 4:].T
@@ -265,7 +265,7 @@ def test_weights_of_mosaics_are_the_sums_of_their_photos_counts():
     assert (weights[:, :4] == expected).all()
 
 
-def test_mosaics_that_share_photos_vary_as_in_their_interval():
+def test_mosaics_that_share_sources_vary_as_in_their_interval():
     values, groups = normal(11, 60, 1), mosaics(60)
     weights = resampled_weights(groups, 10_000, np.random.default_rng(0))
     low, high = np.percentile(weights @ values[:, 0] / weights.sum(axis=1), [2.5, 97.5])
@@ -282,11 +282,11 @@ def test_a_unanimous_table_of_mosaics_is_certain(by):
 
 
 def test_samples_without_every_score_are_left_out():
-    table, photos = normal(13, 12, 3), [number // 2 for number in range(12)]
+    table, sources = normal(13, 12, 3), [number // 2 for number in range(12)]
     table[3, 1], table[7, 0] = np.nan, np.inf
     kept = [number for number in range(12) if number not in (3, 7)]
-    part = rank_stability(table[kept], True, [photos[number] for number in kept])
-    assert_same(rank_stability(table, True, photos), part)
+    part = rank_stability(table[kept], True, [sources[number] for number in kept])
+    assert_same(rank_stability(table, True, sources), part)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_samples_without_every_score_are_left_out():
         ([[2.0, 1.0], [0.0, 3.0]], [("a", "b"), ("a", "b")], [2, 1]),
     ],
 )
-def test_one_photo_shows_no_stability(table, groups, ranks):
+def test_one_source_shows_no_stability(table, groups, ranks):
     stability = rank_stability(table, True, groups)
     assert stability.ranks == pytest.approx(np.array(ranks), nan_ok=True)
     assert np.isnan([stability.low, stability.high, stability.first]).all()
@@ -431,7 +431,7 @@ MEDIAN: Any = "median"
         (lambda: borda_of([]), r"borda_of: needs tables of the same methods, got \[\]"),
         (lambda: borda_of([([[1, 2]], True), ([[1, 2, 3]], True)]), r"same methods, got \[2, 3\] methods"),
         (lambda: rank_stability([[1.0, 2.0]], True, by=MEDIAN), "by must be 'mean' or 'borda', got 'median'"),
-        (lambda: rank_stability([[1.0, 2.0]], True, ["a", "b"]), "photo of each of the 1 samples, got 2"),
+        (lambda: rank_stability([[1.0, 2.0]], True, ["a", "b"]), "source of each of the 1 samples, got 2"),
         (lambda: kendall_tau([1, 2], [1, 2, 3]), r"same methods \(K,\), got \(2,\) and \(3,\)"),
         (lambda: flipped_pairs([[1, 2]], [[1, 2]]), r"got \(1, 2\) and \(1, 2\)"),
         (lambda: kendall_w([1, 2]), r"kendall_w: needs a table \(m, K\) of orders, got \(2,\)"),

@@ -29,7 +29,7 @@ def test_mean_ranks_share_ties_and_follow_the_metric():
     assert means == {"a": 6.5 / 4, "b": 8 / 4, "c": 9.5 / 4}
     ranks_of_a = np.array([1, 1.5, 3, 1])
     assert order.deviations[order.names.index("a")] == pytest.approx(np.sqrt(((ranks_of_a - 6.5 / 4) ** 2).sum() / 3))
-    assert (order.n, order.photos) == (4, 4)
+    assert (order.n, order.sources) == (4, 4)
     other = found.orders["deletion"]
     assert dict(zip(other.names, other.means, strict=True)) == {"a": 4 - 6.5 / 4, "b": 2, "c": 4 - 9.5 / 4}
 
@@ -110,10 +110,10 @@ def test_a_metric_that_some_method_lacks_stays_out_of_the_last_column():
     assert "Not in Borda, as some of its methods are not compared there: deletion, insertion." in apart.text()
 
 
-def test_below_twenty_photos_nothing_stands_out():
+def test_below_twenty_sources_nothing_stands_out():
     found = table(rows_of("insertion", a=[0.75] * 19, b=[0.25] * 19))
     assert "*" not in found.text()
-    assert "Too few to rank: fewer than 20 independent photos." in found.text()
+    assert "Too few to rank: fewer than 20 independent sources." in found.text()
     assert re.search(r"^a +1\.00: 1 \[1, 1\] 100 %$", found.text(), re.M)
     one = table(rows_of("insertion", a=[0.75], b=[0.25]))
     assert re.search(r"^a +1\.00$", one.text(), re.M)
@@ -151,7 +151,7 @@ def test_csv_has_the_numbers_in_full():
             order.deviations[place],
             30,
         )
-        assert (line["n"], line["photos"]) == ("30", "30")
+        assert (line["n"], line["sources"]) == ("30", "30")
         places = [float(line[key]) for key in ("place", "low", "high", "first")]
         assert places == [values[place] for values in (firm.ranks, firm.low, firm.high, firm.first)]
         assert [float(line[key]) for key in ("tau", "best_stays")] == [firm.tau, firm.top]
@@ -160,31 +160,31 @@ def test_csv_has_the_numbers_in_full():
         assert float(joint["place"]) == sorted(found.joint.means.values()).index(found.joint.means[name]) + 1
 
 
-def rows_from(photos, scores):
-    """Rows of insertion whose samples are of these photos."""
+def rows_from(sources, scores):
+    """Rows of insertion whose samples are of these sources."""
     return [
         row | {"sources": own}
         for name, values in scores.items()
-        for row, own in zip(cells(name, "insertion", values), photos, strict=True)
+        for row, own in zip(cells(name, "insertion", values), sources, strict=True)
     ]
 
 
-def test_photos_are_drawn_together():
-    photos = [(f"photo {number // 5}",) for number in range(20)]
+def test_sources_are_drawn_together():
+    sources = [(f"source {number // 5}",) for number in range(20)]
     scores = {"a": noise(0, 20), "b": noise(1, 20)}
-    order = table(rows_from(photos, scores)).orders["insertion"]
+    order = table(rows_from(sources, scores)).orders["insertion"]
     values = np.array([scores[name] for name in order.names]).T
-    assert order.stability.top == rank_stability(values, True, photos, by="borda").top
-    assert order.photos == 4
+    assert order.stability.top == rank_stability(values, True, sources, by="borda").top
+    assert order.sources == 4
 
 
-def test_overlapping_mosaics_and_two_photos():
-    ring = [(f"photo {number}", f"photo {(number + 1) % 24}") for number in range(24)]
+def test_overlapping_mosaics_and_two_sources():
+    ring = [(f"source {number}", f"source {(number + 1) % 24}") for number in range(24)]
     order = table(rows_from(ring, {"a": noise(0, 24), "b": noise(1, 24)})).orders["insertion"]
-    assert (order.n, order.photos) == (24, 24)
+    assert (order.n, order.sources) == (24, 24)
     assert sum(order.stability.first) == pytest.approx(1)
     two = table(rows_of("insertion", a=[0.75, 0.25], b=[0.25, 0.75]))
-    # both once: a tie; one of them twice: the order of that photo
+    # both once: a tie; one of them twice: the order of that source
     assert two.orders["insertion"].stability.low.tolist() == [1, 1]
     assert two.orders["insertion"].stability.high.tolist() == [2, 2]
     assert two.orders["insertion"].stability.first == pytest.approx([0.5, 0.5], abs=0.02)

@@ -88,10 +88,10 @@ def test_an_oracle_that_does_not_beat_random_bounds_nothing():
     assert not inverted.oracle_beats_random
 
 
-def test_copies_of_five_photos_prove_nothing():
-    scores, photos = {"a": [1] * 10, "random": [0] * 10}, [(f"p{number // 2}",) for number in range(10)]
+def test_copies_of_five_sources_prove_nothing():
+    scores, sources = {"a": [1] * 10, "random": [0] * 10}, [(f"p{number // 2}",) for number in range(10)]
     assert read(evidence(scores, oracles={"greedy": [2] * 10})).oracle_beats_random
-    found = read(evidence(scores, oracles={"greedy": [2] * 10}, sources=photos))
+    found = read(evidence(scores, oracles={"greedy": [2] * 10}, sources=sources))
     assert (found.oracle_beats_random, found.decidable) == (False, False)  # p = 2 / 2^5
 
 
@@ -114,13 +114,13 @@ def test_resamples_in_which_the_oracle_loses_bound_nothing():
         assert low <= end <= high
 
 
-def test_photos_are_resampled_together():
-    gains, photos = normal(7, 12), [(f"p{number}",) for number in range(12)]
+def test_sources_are_resampled_together():
+    gains, sources = normal(7, 12), [(f"p{number}",) for number in range(12)]
     scores = {"a": np.tile(gains, 2), "random": [0] * 24}
     oracles = {"greedy": np.tile(5 + normal(8, 12), 2)}
-    twice = read(evidence(scores, oracles=oracles, sources=photos * 2)).shares["a"]
+    twice = read(evidence(scores, oracles=oracles, sources=sources * 2)).shares["a"]
     once = read(
-        evidence({"a": gains, "random": [0] * 12}, oracles={"greedy": 5 + normal(8, 12)}, sources=photos)
+        evidence({"a": gains, "random": [0] * 12}, oracles={"greedy": 5 + normal(8, 12)}, sources=sources)
     ).shares["a"]
     assert twice[:3] == pytest.approx(once[:3])
     assert read(evidence(scores, oracles=oracles)).shares["a"].low > twice.low
@@ -146,7 +146,7 @@ def test_nothing_to_read_against(found):
     assert reading(found) is None
 
 
-def test_one_photo_and_no_method():
+def test_one_source_and_no_method():
     one = read(evidence({"a": [1, 2], "random": [0, 0]}, oracles={"greedy": [3, 4]}, sources=[("x",)] * 2))
     assert not one.oracle_beats_random
     assert np.isnan(one.shares["a"].mean)

@@ -34,12 +34,12 @@ def test_a_hand_table():
     separation = separations(found)[control]
     assert control == "random"
     assert separation.difference == pytest.approx({"good": 3.5, "bad": -0.75})
-    # Photos x, y, z have sums 5, 4, 5 and -2, -1, 0: all 8 flips. |sum| >= 14: 2 of 8; |sum| >= 3: 4 of 8. Holm doubles
-    # the smaller one.
+    # Sources x, y, z have sums 5, 4, 5 and -2, -1, 0: all 8 flips. |sum| >= 14: 2 of 8; |sum| >= 3: 4 of 8. Holm
+    # doubles the smaller one.
     assert separation.p == pytest.approx({"bad": 0.5, "good": 0.5})
     assert (separation.better, separation.worse, separation.same) == ((), (), ())
     assert separation.undecided == ("bad", "good")
-    assert separation.photos == 3
+    assert separation.sources == 3
 
 
 def test_p_is_the_share_of_all_flips_with_holm():
@@ -60,7 +60,7 @@ def test_each_control_has_every_method_in_the_right_field(gain, field):
     assert list(found) == [SHUFFLED, "random", "random_coarse", "edge_detector", "centre_blob"]
     for separation in found.values():
         assert getattr(separation, field) == ("a", "b", "c")
-        assert separation.photos == 24
+        assert separation.sources == 24
 
 
 def test_a_metric_of_inverted_direction_finds_methods_worse():
@@ -152,7 +152,7 @@ def test_undefined_scores_are_left_out_pair_by_pair():
     assert separation.same == ("b",)
     assert np.isnan(separation.p["b"])  # one sample
     assert separation.p["a"] == 0.5
-    assert separation.photos == 1
+    assert separation.sources == 1
     assert list(separations(found)[SHUFFLED].difference) == ["b"]
 
 
@@ -164,7 +164,7 @@ def test_controls_that_are_not_there():
     assert not blind(evidence({"a": ["units", "units"], "random": [1, 1]}))
 
 
-def test_two_photos_decide_nothing():
+def test_two_sources_decide_nothing():
     found = evidence({"a": [5, 6], "b": [7, 8], "random": [0, 0]})
     assert separations(found)["random"].p == {"a": 1.0, "b": 1.0}  # 2 of 4 flips, times 2
     assert separations(found)["random"].undecided == ("a", "b")
@@ -173,7 +173,7 @@ def test_two_photos_decide_nothing():
     assert np.isnan(separations(one)["random"].p["a"])
 
 
-def test_samples_that_share_photos_are_flipped_together():
+def test_samples_that_share_sources_are_flipped_together():
     scores, chain = {"a": [1] * 12, "random": [0] * 12}, [(f"p{n}", f"p{n + 1}") for n in range(12)]
     assert separations(evidence(scores))["random"].better == ("a",)
     assert separations(evidence(scores, sources=chain))["random"].undecided == ("a",)
@@ -185,7 +185,7 @@ def test_samples_that_share_photos_are_flipped_together():
 
 
 def test_a_control_beats_all_methods_where_each_is_worse_without_correction():
-    # 8 photos: the least p is 2 / 2^8 for each of ten methods, .078 with Holm's correction, .0078 without
+    # 8 sources: the least p is 2 / 2^8 for each of ten methods, .078 with Holm's correction, .0078 without
     methods = {f"m{number}": normal(number, 8) for number in range(10)}
     found = separations(evidence({**methods, "random": np.full(8, 5.0), "centre_blob": np.full(8, 0.0)}))
     assert (found["random"].beaten, found["random"].worse) == (True, ())
@@ -199,10 +199,10 @@ def test_a_control_that_all_methods_equal_does_not_beat_them():
     assert (found["random"].beaten, found["random"].same) == (False, ("a", "b"))
 
 
-@pytest.mark.parametrize(("photos", "methods", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (7, 2, True)])
-def test_what_few_photos_can_decide(photos, methods, enough):
-    # The least p is 2 / 2^photos, times the number of methods: .0625, .03125, .0625, .03125.
-    scores = {f"m{number}": [1.0 + number] * photos for number in range(methods)} | {"random": [0.0] * photos}
+@pytest.mark.parametrize(("sources", "methods", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (7, 2, True)])
+def test_what_few_sources_can_decide(sources, methods, enough):
+    # The least p is 2 / 2^sources, times the number of methods: .0625, .03125, .0625, .03125.
+    scores = {f"m{number}": [1.0 + number] * sources for number in range(methods)} | {"random": [0.0] * sources}
     found = separations(evidence(scores))["random"]
     assert found.decidable == enough
     assert bool(found.better) == enough

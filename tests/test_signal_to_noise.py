@@ -29,9 +29,9 @@ def frame(values):
 def found_in(run, *, draws=(), seeds=(), sources=None):
     """The evidence of tables, without the detour over rows."""
     table = frame(run)
-    photos = dict(zip(table.index, sources or [(name,) for name in table.index], strict=True))
+    sources = dict(zip(table.index, sources or [(name,) for name in table.index], strict=True))
     draws, seeds = (tuple(map(frame, repeats)) for repeats in (draws, seeds))
-    return replace(EMPTY, scores=table, sources=photos, draws=draws, seeds=seeds)
+    return replace(EMPTY, scores=table, sources=sources, draws=draws, seeds=seeds)
 
 
 # Hand tables
@@ -66,7 +66,7 @@ def test_noise_of_repeats_is_a_standard_deviation_over_repeats():
     assert signal_to_noise(found_in(run, seeds=draws))["seeds"].noise == pytest.approx(expected)
 
 
-# Photos
+# Sources
 
 
 def resampled_noise(values, blocks, weights):
@@ -79,35 +79,35 @@ def resampled_noise(values, blocks, weights):
     return np.sqrt((means.var(axis=0)).sum() / (values.shape[1] - 1))
 
 
-def test_subsets_are_all_resamples_of_photos():
-    values, photos = normal(2, 8, 3), [("w",), ("x",), ("y",), ("z",)] * 2
+def test_subsets_are_all_resamples_of_sources():
+    values, sources = normal(2, 8, 3), [("w",), ("x",), ("y",), ("z",)] * 2
     blocks = [[0, 4], [1, 5], [2, 6], [3, 7]]
     weights = np.array([np.bincount(drawn, minlength=4) for drawn in itertools.product(range(4), repeat=4)])
-    subsets = signal_to_noise(found_in(values, sources=photos))["subsets"]
+    subsets = signal_to_noise(found_in(values, sources=sources))["subsets"]
     assert subsets.noise == pytest.approx(resampled_noise(values, blocks, weights))
     alone = signal_to_noise(found_in(values))["subsets"]
     assert alone.noise != pytest.approx(subsets.noise)
 
 
-def test_subsets_are_the_bootstrap_of_photos_of_many_sizes():
+def test_subsets_are_the_bootstrap_of_sources_of_many_sizes():
     sizes = np.random.default_rng(3).integers(1, 5, 60)
     owner = np.repeat(np.arange(60), sizes)
     values = normal(4, 60, 3)[owner] + 0.3 * normal(5, len(owner), 3)
-    blocks = [np.flatnonzero(owner == photo) for photo in range(60)]
+    blocks = [np.flatnonzero(owner == source) for source in range(60)]
     weights = np.random.default_rng(6).multinomial(60, np.full(60, 1 / 60), size=20_000)
-    subsets = signal_to_noise(found_in(values, sources=[(str(photo),) for photo in owner]))["subsets"]
+    subsets = signal_to_noise(found_in(values, sources=[(str(source),) for source in owner]))["subsets"]
     # The quotient of sums to first order: the next one is 1 / 60 of it; the draws have a standard error of .5 %.
     assert subsets.noise == pytest.approx(resampled_noise(values, blocks, weights), rel=0.03)
 
 
-def test_photos_that_samples_share_in_part():
+def test_sources_that_samples_share_in_part():
     values = normal(7, 3, 2)
     deviation = (values[:, 0] - values[:, 1]) / 2
     deviation -= deviation.mean()
     totals = np.array([deviation[0], deviation[0] + deviation[1], deviation[1], deviation[2]])  # w, x, y, z
     expected = np.sqrt(2 * ((totals - totals.mean()) ** 2).sum()) / 3
-    photos = [("w", "x"), ("x", "y"), ("z",)]
-    assert signal_to_noise(found_in(values, sources=photos))["subsets"].noise == pytest.approx(expected)
+    sources = [("w", "x"), ("x", "y"), ("z",)]
+    assert signal_to_noise(found_in(values, sources=sources))["subsets"].noise == pytest.approx(expected)
 
 
 # Invariances
@@ -267,6 +267,6 @@ def test_what_cannot_be_measured(found):
     assert np.isnan(retest(found).correlation)
 
 
-def test_two_photos():
+def test_two_sources():
     found = signal_to_noise(found_in(np.array([[1.0, 0.0], [4.0, 1.0]])))["subsets"]
     assert (found.signal, found.noise) == pytest.approx((2 / 2**0.5, 0.5))

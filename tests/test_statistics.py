@@ -31,9 +31,9 @@ def test_all_resamples_of_four_with_another_aggregate():
 
 def test_all_resamples_of_three_clusters():
     values, groups = np.array([0.0, 1.0, 10.0, 5.0, 6.0, 7.0]), ["a", "a", "b", "c", "c", "c"]
-    photos = {"a": [0.0, 1.0], "b": [10.0], "c": [5.0, 6.0, 7.0]}
+    sources = {"a": [0.0, 1.0], "b": [10.0], "c": [5.0, 6.0, 7.0]}
     means = [
-        np.mean([value for name in names for value in photos[name]]) for names in itertools.product("abc", repeat=3)
+        np.mean([value for name in names for value in sources[name]]) for names in itertools.product("abc", repeat=3)
     ]
     low, high = np.quantile(means, [0.1, 0.9], method="inverted_cdf")
     expected = pytest.approx((29 / 6, low, high, 6))
@@ -81,13 +81,13 @@ def test_coverage_of_independent_samples():
 
 
 def test_coverage_of_clusters():
-    def photos(seed):
+    def sources(seed):
         rng = np.random.default_rng(seed)
         return np.repeat(rng.normal(size=40), 4) + 0.5 * rng.normal(size=160), np.repeat(np.arange(40), 4).tolist()
 
-    assert covered(400, photos) == pytest.approx(0.94, abs=0.03)
+    assert covered(400, sources) == pytest.approx(0.94, abs=0.03)
     # Taken as independent, the standard error is 1.84 times too small: 95 % become 2 Phi(1.96 / 1.84) - 1 = 71 %.
-    assert covered(400, lambda seed: (photos(seed)[0], None)) == pytest.approx(0.71, abs=0.06)
+    assert covered(400, lambda seed: (sources(seed)[0], None)) == pytest.approx(0.71, abs=0.06)
 
 
 # Pairs
@@ -97,7 +97,7 @@ def test_a_paired_difference_is_the_interval_of_differences():
     first, second = normal(2, 30), normal(3, 30)
     first[4], second[[5, 6]] = np.nan, np.inf
     keep = np.isfinite(first) & np.isfinite(second)
-    groups = [f"photo {number // 2}" for number in range(30)]
+    groups = [f"source {number // 2}" for number in range(30)]
     kept_groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
     expected = bootstrap_interval((first - second)[keep], kept_groups, seed=3, resamples=500)
     assert paired_difference(first, second, groups, seed=3, resamples=500) == expected
@@ -164,23 +164,23 @@ def test_shapes_that_do_not_fit(call, message):
         call()
 
 
-# Photos
+# Sources
 
 
-def test_photos_are_counted_once():
+def test_sources_are_counted_once():
     groups = ["a", "b", ("c", "a"), ("d", "e"), "e", ("c", "f")]
     assert independent(groups) == 6
     assert independent([]) == 0
 
 
-def test_mosaics_without_a_common_photo_are_clusters():
+def test_mosaics_without_a_common_source_are_clusters():
     values, whole = normal(10, 24), [number // 2 for number in range(24)]
     groups = [(f"{number}a", f"{number}b") for number in whole]
     assert bootstrap_interval(values, groups) == bootstrap_interval(values, whole)
     assert bootstrap_interval(values, groups, aggregate=np.mean) == bootstrap_interval(values, whole, aggregate=np.mean)
 
 
-def test_photos_of_overlapping_mosaics_are_resampled():
+def test_sources_of_overlapping_mosaics_are_resampled():
     values = np.array([1.0, 2.0, 4.0, 9.0])
     groups = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a")]
     incidence = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]])
@@ -195,21 +195,21 @@ def test_photos_of_overlapping_mosaics_are_resampled():
     assert bootstrap_interval(values, groups, aggregate=np.mean) == pytest.approx((4.0, np.nan, np.nan, 4), nan_ok=True)
 
 
-@pytest.mark.parametrize("kind", ["photo", "mosaic", "cell"])
+@pytest.mark.parametrize("kind", ["source", "mosaic", "cell"])
 def test_coverage_of_overlapping_mosaics(kind):
-    # 25 mosaics of 4 of 24 photos, explained for each tile; what varies is a tile's photo, the mosaic or the cell.
+    # 25 mosaics of 4 of 24 sources, explained for each tile; what varies is a tile's source, the mosaic or the cell.
     def mosaics(seed):
         rng = np.random.default_rng(seed)
         effects, values, groups = rng.normal(size=24), [], []
         for _ in range(25):
-            photos, common = rng.choice(24, 4, replace=False), rng.normal()
-            values += {"photo": effects[photos], "mosaic": np.full(4, common), "cell": rng.normal(size=4)}[
+            sources, common = rng.choice(24, 4, replace=False), rng.normal()
+            values += {"source": effects[sources], "mosaic": np.full(4, common), "cell": rng.normal(size=4)}[
                 kind
             ].tolist()
-            groups += [tuple(photos.tolist())] * 4
+            groups += [tuple(sources.tolist())] * 4
         return values, groups
 
-    # .93, .99 and 1.00: too wide where photos have no effect of their own, hardly too narrow where they have.
+    # .93, .99 and 1.00: too wide where sources have no effect of their own, hardly too narrow where they have.
     assert covered(200, mosaics) >= 0.91
 
 

@@ -49,11 +49,11 @@ def test_lower_can_be_better():
     assert doubted(judged(scores, shuffled, higher=True), "inverted")
 
 
-@pytest.mark.parametrize(("samples", "cause"), [(24, "ignores the explanation"), (3, "too few photos")])
+@pytest.mark.parametrize(("samples", "cause"), [(24, "ignores the explanation"), (3, "too few sources")])
 def test_one_score_for_all_maps(samples, cause):
     scores, shuffled = tables(samples)
-    photo = normal(1, samples)
-    same = dict.fromkeys(scores, photo), dict.fromkeys(shuffled, photo)
+    source = normal(1, samples)
+    same = dict.fromkeys(scores, source), dict.fromkeys(shuffled, source)
     assert judged(*same).cause == cause
 
 
@@ -64,7 +64,7 @@ def test_scores_that_a_shuffled_map_has_too():
 
 def test_hits_and_misses_are_equal_by_accident():
     hits = {name: np.array([1.0, 0, 1, place > 2]) for place, name in enumerate(METHODS)}
-    assert judged(hits, hits).cause == "too few photos"
+    assert judged(hits, hits).cause == "too few sources"
     many = {name: np.tile(values, 6) for name, values in hits.items()}
     assert judged(many, many).cause == "sees values alone"
 
@@ -135,34 +135,34 @@ def test_a_sentinel_that_beats_every_method(samples):
     assert judged(scores, shuffled).sentence == "edge_detector and centre_blob score better than all 4 methods"
 
 
-def test_with_few_photos_a_sentinel_needs_every_method():
+def test_with_few_sources_a_sentinel_needs_every_method():
     scores, shuffled = tables(8)
     scores["centre_blob"] = scores["centre_blob"] + 2.25  # between c and d
-    assert judged(scores, shuffled).cause == "too few photos"
+    assert judged(scores, shuffled).cause == "too few sources"
 
 
-def test_few_photos_and_few_methods_are_not_known():
+def test_few_sources_and_few_methods_are_not_known():
     found = judged(*tables(19))
-    assert (found.belief, found.cause) == ("unknown", "too few photos")
-    assert found.sentence == "19 photos are too few, 20 are needed"
+    assert (found.belief, found.cause) == ("unknown", "too few sources")
+    assert found.sentence == "19 sources are too few, 20 are needed"
     scores, shuffled = tables()
     found = judged({name: scores[name] for name in ("a", "b", *SENTINELS)}, shuffled)
     assert (found.belief, found.sentence) == ("unknown", "2 methods with a score: too few for an order")
 
 
-def test_mosaics_count_by_their_photos():
+def test_mosaics_count_by_their_sources():
     scores, shuffled = tables()
-    sources = [(f"photo {number % 6}",) for number in range(24)]
-    assert judged(scores, shuffled, sources=sources).sentence == "6 photos are too few, 20 are needed"
+    sources = [(f"source {number % 6}",) for number in range(24)]
+    assert judged(scores, shuffled, sources=sources).sentence == "6 sources are too few, 20 are needed"
 
 
 @pytest.mark.parametrize(
     ("sources", "sentence"),
     [
-        ([(f"{place}", f"{place + 1}") for place in range(24)], "samples share photos and fall into 1 separate group"),
+        ([(f"{place}", f"{place + 1}") for place in range(24)], "samples share sources and fall into 1 separate group"),
         (
-            [tuple(f"{place % 4} {photo}" for photo in range(6)) for place in range(24)],
-            "samples share photos and fall into 4 separate groups",
+            [tuple(f"{place % 4} {source}" for source in range(6)) for place in range(24)],
+            "samples share sources and fall into 4 separate groups",
         ),
     ],
 )
@@ -171,20 +171,20 @@ def test_mosaics_in_too_few_groups_for_a_test_doubt_nothing(sources, sentence):
     assert (found.belief, found.sentence) == ("unknown", f"{sentence}, 20 are needed")
 
 
-def test_one_photo_and_none_are_told_as_such():
-    assert judged(*tables(1)).sentence == "1 photo is too few, 20 are needed"
+def test_one_source_and_none_are_told_as_such():
+    assert judged(*tables(1)).sentence == "1 source is too few, 20 are needed"
     scores = {name: [1.0, 2.0, "why", "why"] for name in "ab"} | {name: ["why", "why", 3.0, 4.0] for name in "cd"}
-    assert judged(scores).sentence == "no photo has a score for all methods, 20 are needed"
+    assert judged(scores).sentence == "no source has a score for all methods, 20 are needed"
 
 
-def test_a_control_with_scores_on_few_photos_is_no_test():
+def test_a_control_with_scores_on_few_sources_is_no_test():
     scores, shuffled = tables()
     few = {name: values[:5] for name, values in shuffled.items()}
     found = judged(scores, few)
     assert (found.belief, found.cause) == ("unknown", "not tested")
-    assert found.sentence == "not tested against its methods' own shuffled maps: scored on too few photos"
+    assert found.sentence == "not tested against its methods' own shuffled maps: scored on too few sources"
     scores["random"] = [*scores["random"][:5], *["why"] * 19]
-    assert judged(scores, shuffled).sentence == "not tested against random: scored on too few photos"
+    assert judged(scores, shuffled).sentence == "not tested against random: scored on too few sources"
 
 
 def test_a_map_is_better_than_all_methods_only_where_it_meets_all():
@@ -192,7 +192,7 @@ def test_a_map_is_better_than_all_methods_only_where_it_meets_all():
     scores["centre_blob"] = [*scores["centre_blob"][:12] + 5, *["why"] * 12]
     assert judged(scores, shuffled).cause == "fooled"
     scores["a"] = [*["why"] * 12, *scores["a"][12:]]
-    assert judged(scores, {name: shuffled[name] for name in "bcd"}).cause == "too few photos"
+    assert judged(scores, {name: shuffled[name] for name in "bcd"}).cause == "too few sources"
 
 
 def test_oracles_of_the_run_are_no_methods():
@@ -207,11 +207,11 @@ def test_oracles_of_the_run_are_no_methods():
     assert found.sentence == "centre_blob scores better than all 4 methods"
 
 
-def test_methods_that_are_constant_differ_whatever_the_photos():
+def test_methods_that_are_constant_differ_whatever_the_sources():
     scores = {name: np.full(24, 1.0 + place) for place, name in enumerate(METHODS)}
     nothing = dict.fromkeys(SENTINELS, np.zeros(24))
     found = judged(scores | nothing, dict.fromkeys(METHODS, np.zeros(24)))
-    assert found.sentence.endswith("4 beat centre_blob; the choice of photos changes nothing")
+    assert found.sentence.endswith("4 beat centre_blob; the choice of sources changes nothing")
 
 
 def test_one_method_that_beats_a_control_makes_no_order():
@@ -231,7 +231,7 @@ def test_one_method_that_beats_a_control_makes_no_order():
 def test_methods_that_differ_by_chance_alone():
     found = judged(*tables(spread=0.0))
     assert doubted(found, "noise")
-    assert "as much as the choice of photos makes them" in found.sentence
+    assert "as much as the choice of sources makes them" in found.sentence
 
 
 def test_a_metric_whose_draws_move_it_as_much_as_methods_do():
@@ -269,7 +269,7 @@ def test_an_oracle_and_methods_that_random_reaches():
     (table,) = reliabilities(pd.concat([rows(scores), rows(shuffled, "shuffled"), rows(oracle, "oracle")]))
     assert table.text().count("no room") == 2  # in the table, and in the sentence below it
     assert judged(scores, shuffled, oracles={"greedy_insertion": scores["d"] + 1}).cause == "fooled"
-    # On five photos nothing is better than random, p = 2 / 2^5: it says nothing about room.
+    # On five sources nothing is better than random, p = 2 / 2^5: it says nothing about room.
     few = {"greedy_insertion": scores["random"][:5] + normal(3, 5)}
     assert judged(scores, shuffled, oracles=few).cause == "fooled"
 
@@ -328,7 +328,7 @@ def test_a_table_for_each_dataset_and_model():
     found = reliabilities(frame)
     assert [[verdict.metric for verdict in table.verdicts] for table in found] == [["m", "n"], ["m", "n"]]
     assert [table.title for table in found] == [
-        f"photos, {model}: which metrics deserve belief (24 photos)" for model in ("one", "two")
+        f"sources, {model}: which metrics deserve belief (24 sources)" for model in ("one", "two")
     ]
     assert len(findings(frame)) == 4
 

@@ -35,7 +35,7 @@ def rows(
             "key": f"{trial}{variant}{metric}{method}{number}{parameters}{(methods or {}).get(method)}",
             "sample": f"s{number:02}",
             "sources": sources[number] if sources else None,
-            "dataset": "photos",
+            "dataset": "sources",
             "model": "toy",
             "method": method,
             "metric": metric,

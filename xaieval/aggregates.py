@@ -1,6 +1,6 @@
 """What else than the mean describes scores over samples, each with its interval (Agarwal et al., arXiv:2108.13264).
 
-Their runs of a task are here the one score of a sample, their tasks the samples: what is resampled are photos. Section
+Their runs of a task are here the one score of a sample, their tasks the samples: what is resampled are sources. Section
 numbers are unverified.
 """
 
@@ -22,7 +22,7 @@ def interquartile_mean(values: ArrayLike, groups: Sequence[Hashable] | None = No
 
     Args:
         values: `(N,)`; what is not finite is left out.
-        groups: The photo or photos of each sample, as in `xaieval.statistics.bootstrap_interval`.
+        groups: The source or sources of each sample, as in `xaieval.statistics.bootstrap_interval`.
         options: Its `level`, `resamples` and `seed`.
     """
     return bootstrap_interval(values, groups, aggregate=_trimmed, vectorized=True, **options)

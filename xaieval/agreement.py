@@ -124,7 +124,7 @@ def _order(evidence: Evidence, table: pd.DataFrame) -> _Order:
     table = evidence.oriented(table.loc[common([table])])
     pairs = list(combinations(sorted(map(str, table.columns)), 2))
     differences = np.array([_difference(table[[*pair]]) for pair in pairs]).reshape(len(pairs), len(table)).T
-    p = holm(sign_flip(differences, evidence.photos(table.index)))
+    p = holm(sign_flip(differences, evidence.sources_of(table.index)))
     signs = np.where(p < LEVEL, np.sign(differences.sum(axis=0)), 0)
     return _Order(order_of(table), dict(zip(pairs, signs.tolist(), strict=True)))
 

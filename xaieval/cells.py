@@ -69,4 +69,4 @@ def decimals_of(column: Column, pairs: Iterable[Pair]) -> int:
 
 def record(pair: Pair) -> dict[str, object]:
     """The numbers in full."""
-    return {**pair.interval._asdict(), "sd": pair.deviation, "photos": pair.photos}
+    return {**pair.interval._asdict(), "sd": pair.deviation, "sources": pair.sources}

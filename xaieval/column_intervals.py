@@ -1,6 +1,6 @@
 """Bootstrap intervals of many columns over the same samples at once, with the draws shared.
 
-A table of every pair of forty methods has 780 columns for each metric; each would draw the same photos by itself.
+A table of every pair of forty methods has 780 columns for each metric; each would draw the same sources by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xaieval.statistics import ELEMENTS, Interval, Values, connected, drawn_counts, membership, photo_blocks
+from xaieval.statistics import ELEMENTS, Interval, Values, connected, drawn_counts, membership, source_blocks
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -26,12 +26,12 @@ def mean_intervals(table: ArrayLike, groups: Sequence[Hashable]) -> list[Interva
 
     Args:
         table: `(N, m)`; a column is over its own finite samples.
-        groups: The source photo or photos of each sample.
+        groups: The source or sources of each sample.
 
     Returns:
         For each column what `bootstrap_interval(column, groups)` gives with the same draws, to rounding.
     """
-    return _intervals(table, groups, lambda values: values.mean(axis=0), photo_blocks, _means)
+    return _intervals(table, groups, lambda values: values.mean(axis=0), source_blocks, _means)
 
 
 def interquartile_intervals(table: ArrayLike, groups: Sequence[Hashable]) -> list[Interval]:
@@ -41,7 +41,7 @@ def interquartile_intervals(table: ArrayLike, groups: Sequence[Hashable]) -> lis
 
     Args:
         table: As for `mean_intervals`.
-        groups: Likewise; samples connected through photos are drawn together.
+        groups: Likewise; samples connected through sources are drawn together.
     """
     return _intervals(table, groups, _interquartile, connected, _interquartile_means)
 
@@ -99,7 +99,7 @@ def _counts(blocks: int) -> Iterator[Values]:
 
 
 def _means(values: Values, members: Values, counts: Values) -> Values:
-    """The mean of each resample; where photos share samples, to first order as in `bootstrap_interval`."""
+    """The mean of each resample; where sources share samples, to first order as in `bootstrap_interval`."""
     if members.sum() > len(values):
         mean = values.mean(axis=0)
         totals = members @ (values - mean)

@@ -22,7 +22,7 @@ from xaieval.statistics import Interval, bootstrap_interval, independent, paired
 from xaieval.table import decimals_for, figures
 
 ENOUGH = 20
-"""Independent photos below which nothing is ranked."""
+"""Independent sources below which nothing is ranked."""
 
 DOUBTED = "✗"
 """Before the name of a metric whose order of methods is not to be believed."""
@@ -98,7 +98,7 @@ class Column:
         category: Such as `faithfulness`.
         samples: Number of samples with rows.
         common: Number of samples on which the methods are compared.
-        photos: Number of independent photos behind the common samples.
+        sources: Number of independent sources behind the common samples.
         scores: By the method's name.
         doubt: Why the order of the methods is not to be believed; empty where nothing is known against it.
     """
@@ -110,7 +110,7 @@ class Column:
     category: str
     samples: int
     common: int
-    photos: int
+    sources: int
     scores: dict[str, Score]
     doubt: str = ""
 
@@ -126,24 +126,24 @@ class Column:
         return column_decimals([score.interval.mean for score in self.scores.values()], self.lowest, self.highest)
 
     def best(self, names: Sequence[str]) -> set[str]:
-        """The best of these methods; none where photos are too few, the order is in doubt, or there is no rival."""
+        """The best of these methods; none where sources are too few, the order is in doubt, or there is no rival."""
         means = {name: self.scores[name].interval.mean for name in names if self.scores[name].compared}
-        if self.photos < ENOUGH or self.doubt or len(means) < 2:
+        if self.sources < ENOUGH or self.doubt or len(means) < 2:
             return set()
         best = (max if self.higher_is_better else min)(means.values())
         return {name for name, mean in means.items() if mean == best}
 
 
 class Pair(NamedTuple):
-    """A paired difference, its standard deviation, and the number of independent photos behind it."""
+    """A paired difference, its standard deviation, and the number of independent sources behind it."""
 
     interval: Interval
     deviation: float
-    photos: int
+    sources: int
 
 
 class Scores(NamedTuple):
-    """One metric: scores as a table `(samples, methods)`, the photos of each sample, and the rows behind them."""
+    """One metric: scores as a table `(samples, methods)`, the sources of each sample, and the rows behind them."""
 
     table: pd.DataFrame
     sources: list[Hashable]
@@ -160,7 +160,7 @@ def scores_by_metric(rows: pd.DataFrame) -> dict[str, Scores]:
     for metric, own in with_scores(rows).groupby("metric"):
         table = own.pivot(index="sample", columns="method", values="score").reindex(columns=methods).sort_index()
         sources = own.drop_duplicates("sample").set_index("sample")["sources"].loc[table.index]
-        found[str(metric)] = Scores(table, [tuple(photos) for photos in sources], own)
+        found[str(metric)] = Scores(table, [tuple(names) for names in sources], own)
     return dict(sorted(found.items(), key=lambda item: _place(item[1].rows["category"].iloc[-1], item[0])))
 
 
@@ -196,7 +196,7 @@ def column_of(metric: str, scores: Scores, doubt: str = "") -> Column:
         category=str(last["category"]),
         samples=len(table),
         common=int(common.sum()),
-        photos=photos_behind(scores, common),
+        sources=sources_behind(scores, common),
         scores={
             str(name): _score(scores, str(name), used[:, index], bool(compared[index]), middles[index])
             for index, name in enumerate(table.columns)
@@ -226,8 +226,8 @@ def _at(sources: list[Hashable], used: NDArray[np.bool_]) -> list[Hashable]:
 
 
 def deciding(columns: Sequence[Column]) -> list[Column]:
-    """The columns that decide the order of the methods, of those with enough photos and nothing known against them."""
-    ranked = [column for column in columns if column.photos >= ENOUGH and not column.doubt]
+    """The columns that decide the order of the methods, of those with enough sources and nothing known against them."""
+    ranked = [column for column in columns if column.sources >= ENOUGH and not column.doubt]
     return [column for column in ranked if column.category in RANKING] or ranked
 
 
@@ -249,12 +249,12 @@ def pair_of(scores: Scores, method: str, reference: str) -> Pair:
     return Pair(
         interval=paired_difference(first, second, scores.sources),
         deviation=deviation(first - second),
-        photos=photos_behind(scores, np.isfinite(first - second)),
+        sources=sources_behind(scores, np.isfinite(first - second)),
     )
 
 
-def photos_behind(scores: Scores, used: NDArray[np.bool_]) -> int:
-    """Number of independent photos behind these samples."""
+def sources_behind(scores: Scores, used: NDArray[np.bool_]) -> int:
+    """Number of independent sources behind these samples."""
     return independent(_at(scores.sources, used))
 
 

@@ -69,7 +69,7 @@ class Differences:
         )
         legend = (
             f"Mean paired differences to {self.reference} on common valid samples, with 95 % bootstrap intervals"
-            f"{numbers}. ▲ better, ▼ worse: the interval excludes 0; no mark below {ENOUGH} independent photos."
+            f"{numbers}. ▲ better, ▼ worse: the interval excludes 0; no mark below {ENOUGH} independent sources."
         )
         return Table(title, headings, rows, (legend,))
 
@@ -113,6 +113,6 @@ def _differences(board: Leaderboard, reference: str) -> Differences:
 
 
 def _mark(pair: Pair, column: Column) -> str:
-    if pair.photos < ENOUGH or not pair.interval.excludes(0.0):
+    if pair.sources < ENOUGH or not pair.interval.excludes(0.0):
         return ""
     return arrow(pair, column)

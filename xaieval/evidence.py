@@ -51,7 +51,7 @@ class Evidence:
         highest: Upper end.
         scores: Of the methods with a score on at least half of the samples, as the leaderboard compares them, without
             `ORACLES`.
-        sources: The photos of each sample.
+        sources: The sources of each sample.
         sentinels: Scores of what knows nothing of the model.
         shuffled: Scores of the methods' own shuffled maps, by the method's name.
         seeds: A table for each repetition of the methods that have a seed, with another seed.
@@ -87,8 +87,8 @@ class Evidence:
         """The scores with their sign turned where lower is better, so that more is better."""
         return table if self.higher_is_better else -table
 
-    def photos(self, samples: Iterable[str]) -> list[Hashable]:
-        """The photos of these samples, as `xaieval.statistics` takes them."""
+    def sources_of(self, samples: Iterable[str]) -> list[Hashable]:
+        """The sources of these samples, as `xaieval.statistics` takes them."""
         return [self.sources[sample] for sample in samples]
 
 

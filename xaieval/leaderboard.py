@@ -34,7 +34,7 @@ from xaieval.unsupported import UNSUPPORTED
 from xaieval.variants import current_rows
 from xaieval.verdicts import DOUBT, UNKNOWN, Findings, Verdict, verdict
 
-IN_FULL = "Means with 95 % bootstrap intervals, resampled by photo, and standard deviations (sd) over n samples."
+IN_FULL = "Means with 95 % bootstrap intervals, resampled by source, and standard deviations (sd) over n samples."
 
 Style = Callable[[Column, Score], str]
 
@@ -60,7 +60,7 @@ class Leaderboard:
         dataset: Name.
         model: Name.
         samples: Number of explained samples.
-        photos: Number of independent photos behind them.
+        sources: Number of independent sources behind them.
         methods: Best first, by name where nothing can be ranked; then the sentinels.
         columns: The metrics, by category.
         given: The scores behind each column.
@@ -69,16 +69,17 @@ class Leaderboard:
     dataset: str
     model: str
     samples: int
-    photos: int
+    sources: int
     methods: tuple[Method, ...]
     columns: tuple[Column, ...]
     given: dict[str, Scores] = field(compare=False, repr=False)
 
     @property
     def title(self) -> str:
-        """Dataset, model and size, and whether there are too few photos to rank."""
-        few = "" if self.photos >= ENOUGH else f" - too few to rank, {ENOUGH} photos are needed"
-        return f"{self.dataset}, {self.model}: {self.samples} samples from {self.photos} photos{few}"
+        """Dataset, model and size, and whether there are too few sources to rank."""
+        few = "" if self.sources >= ENOUGH else f" - too few to rank, {ENOUGH} sources are needed"
+        drawn = "" if self.sources == self.samples else f" from {self.sources} sources"
+        return f"{self.dataset}, {self.model}: {self.samples} samples{drawn}{few}"
 
     def text(self) -> str:
         """Aligned text, without colors and never cut."""
@@ -171,7 +172,7 @@ class Leaderboard:
             "iqm_high": score.middle.high,
             "valid": score.valid / column.samples,
             "samples": column.samples,
-            "photos": column.photos,
+            "sources": column.sources,
             "compared": score.compared,
             "undefined": _counted(score.reasons),
             "errors": _counted(score.errors),
@@ -226,7 +227,7 @@ def _leaderboard(part: pd.DataFrame, verdicts: Mapping[Judged, Verdict]) -> Lead
         dataset=str(rows["dataset"].iloc[0]),
         model=str(rows["model"].iloc[0]),
         samples=len(samples),
-        photos=independent([tuple(photos) for photos in samples["sources"]]),
+        sources=independent([tuple(names) for names in samples["sources"]]),
         methods=tuple(sorted(methods, key=lambda line: (line.sentinel, ranks.get(line.name, 0.0), line.name))),
         columns=columns,
         given=given,

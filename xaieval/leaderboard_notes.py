@@ -11,7 +11,7 @@ from xaieval.unsupported import UNSUPPORTED
 def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str, ...]:
     """One sentence or list for each kind of note that there is something to say of."""
     notes = [
-        "Means with 95 % bootstrap intervals over n samples (± half the width), resampled by photo.",
+        "Means with 95 % bootstrap intervals over n samples (± half the width), resampled by source.",
         _listed("Each metric is over the samples valid for all its methods", map(_common, columns)),
         _order(columns),
         _listed(f"{DOUBTED} Not to be ranked by", _doubted(columns)),
@@ -26,11 +26,11 @@ def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str,
 
 def _order(columns: Sequence[Column]) -> str:
     judges = deciding(columns)
-    if not judges and any(column.photos >= ENOUGH for column in columns):
+    if not judges and any(column.sources >= ENOUGH for column in columns):
         return "No metric here tells an order that is to be believed; sorted by name."
     if not judges:
-        return f"Too few to rank: fewer than {ENOUGH} independent photos; sorted by name."
-    few = _listed("Too few photos to rank", (f"{c.name} ({c.photos})" for c in columns if c.photos < ENOUGH))
+        return f"Too few to rank: fewer than {ENOUGH} independent sources; sorted by name."
+    few = _listed("Too few sources to rank", (f"{c.name} ({c.sources})" for c in columns if c.sources < ENOUGH))
     order = f"Sorted by mean rank on {', '.join(column.name for column in judges)}; bold (in text *) is the best mean."
     return f"{order} {few}".rstrip()
 

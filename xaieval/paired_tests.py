@@ -31,8 +31,8 @@ def sign_flip(
     Args:
         differences: `(N,)`, one pair of methods, or `(N, M)`. A difference that is not finite is missing: it is left
             out of its column, so that each pair of methods is compared on its own common samples.
-        groups: The photo or photos of each sample, as in `xaieval.statistics.bootstrap_interval`. Samples that are
-            connected through photos are one of the B blocks whose signs are flipped together.
+        groups: The source or sources of each sample, as in `xaieval.statistics.bootstrap_interval`. Samples that are
+            connected through sources are one of the B blocks whose signs are flipped together.
         resamples: Number of flips, at least 200 for each of the M pairs: with fewer, none of many could be small enough
             for `holm`.
         seed: The same seed gives the same p; the global random state is not touched.
@@ -48,7 +48,7 @@ def sign_flip(
         raise ValueError(f"sign_flip: differences must be (N,) or (N, M), got {table.shape}")
     table = table[:, None] if table.ndim == 1 else table
     if groups is not None and len(groups) != len(table):
-        raise ValueError(f"sign_flip: groups must name the photo of each of {len(table)} samples, got {len(groups)}")
+        raise ValueError(f"sign_flip: groups must name the source of each of {len(table)} samples, got {len(groups)}")
     flips = max(resamples, 200 * table.shape[1])
     p, valid = np.full(table.shape[1], np.nan), np.isfinite(table)
     for pattern in np.unique(valid, axis=1).T:  # pairs that miss the same samples are tested at once
@@ -64,10 +64,10 @@ def sign_flip(
 def decidable(groups: Sequence[Hashable], tests: int, level: float) -> bool:
     """Whether flips of these samples can give a p below the level after Holm's correction for a number of tests.
 
-    With B blocks no p is below 2 / 2^B: from five photos nothing can be concluded, nor from the lack of a finding.
+    With B blocks no p is below 2 / 2^B: from five sources nothing can be concluded, nor from the lack of a finding.
 
     Args:
-        groups: The photo or photos of each sample that is compared, as in `sign_flip`.
+        groups: The source or sources of each sample that is compared, as in `sign_flip`.
         tests: Number of p-values.
         level: Of the test.
     """

@@ -12,7 +12,7 @@ import pandas as pd
 
 from xaieval.cells import arrow, decimals_of, difference_in_full, headed, record, signed
 from xaieval.column_intervals import mean_intervals
-from xaieval.comparison import ENOUGH, Column, Pair, Scores, deviation, photos_behind
+from xaieval.comparison import ENOUGH, Column, Pair, Scores, deviation, sources_behind
 from xaieval.leaderboard import Leaderboard
 from xaieval.paired_tests import holm, sign_flip
 from xaieval.statistics import Interval
@@ -29,7 +29,7 @@ class Tested(NamedTuple):
 
     Attributes:
         difference: On their common valid samples.
-        p: Of no difference, by sign flips; NaN where too few independent photos allow none.
+        p: Of no difference, by sign flips; NaN where too few independent sources allow none.
         adjusted: After Holm's correction over all pairs of the metric.
         improvement: How likely the first is better on a sample.
     """
@@ -81,8 +81,8 @@ class Pairs:
         columns = [self._column(column, cell) for column in self.columns]
         legend = (
             f"Mean paired differences, the first method minus the second, on their common valid samples{told}. ▲ the "
-            f"first is better, ▼ worse: p < {LEVEL} in a sign flip test by photo, after Holm's correction over all "
-            f"pairs of the metric; no mark below {ENOUGH} independent photos."
+            f"first is better, ▼ worse: p < {LEVEL} in a sign flip test by source, after Holm's correction over all "
+            f"pairs of the metric; no mark below {ENOUGH} independent sources."
         )
         return Table(
             title=f"{self.dataset}, {self.model}: every pair of methods",
@@ -105,13 +105,13 @@ class Pairs:
         return headed(column, counts), cells
 
     def _untested(self) -> str:
-        """The metrics with enough photos whose samples are all connected, so that no sign can be flipped."""
+        """The metrics with enough sources whose samples are all connected, so that no sign can be flipped."""
         names = [
             column.name
             for column in self.columns
-            if any(one.difference.photos >= ENOUGH and np.isnan(one.p) for one in self.tested[column.name])
+            if any(one.difference.sources >= ENOUGH and np.isnan(one.p) for one in self.tested[column.name])
         ]
-        return f"Not tested, as all samples are connected through common photos: {', '.join(names)}." if names else ""
+        return f"Not tested, as all samples are connected through common sources: {', '.join(names)}." if names else ""
 
     def _record(self, column: Column, names: tuple[str, str], tested: Tested) -> dict[str, object]:
         return {
@@ -152,7 +152,7 @@ def _pairs(board: Leaderboard) -> Pairs:
 
 
 def _tested(column: Column, scores: Scores, names: Sequence[tuple[str, str]]) -> tuple[Tested, ...]:
-    """All pairs at once: they share the draws of photos and of signs."""
+    """All pairs at once: they share the draws of sources and of signs."""
     first, second = (scores.table[list(side)].to_numpy(dtype=np.float64) for side in zip(*names, strict=True))
     gaps = np.where(np.isfinite(first) & np.isfinite(second), first - second, np.nan)
     better = gaps > 0 if column.higher_is_better else gaps < 0
@@ -161,13 +161,13 @@ def _tested(column: Column, scores: Scores, names: Sequence[tuple[str, str]]) ->
     intervals, improvements = mean_intervals(gaps, scores.sources), mean_intervals(wins, scores.sources)
     return tuple(
         Tested(
-            Pair(interval, deviation(gap), photos_behind(scores, np.isfinite(gap))), float(one), float(other), improved
+            Pair(interval, deviation(gap), sources_behind(scores, np.isfinite(gap))), float(one), float(other), improved
         )
         for interval, gap, one, other, improved in zip(intervals, gaps.T, p, holm(p), improvements, strict=True)
     )
 
 
 def _mark(tested: Tested, column: Column) -> str:
-    if tested.difference.photos < ENOUGH or not tested.adjusted < LEVEL:
+    if tested.difference.sources < ENOUGH or not tested.adjusted < LEVEL:
         return ""
     return arrow(tested.difference, column)

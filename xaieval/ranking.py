@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import kendalltau, rankdata
 
-from xaieval.statistics import ELEMENTS, Values, photo_blocks, resampled_weights
+from xaieval.statistics import ELEMENTS, Values, resampled_weights, source_blocks
 
 BITS = 40
 """Scores are rounded to this many bits of the largest, a part in 10^12: sums of some thousand are exact then, so that
@@ -23,7 +23,7 @@ the same scores tie in every resample, whatever their order."""
 
 @dataclass(frozen=True)
 class Stability:
-    """How firm an order of K methods is when photos are drawn anew.
+    """How firm an order of K methods is when sources are drawn anew.
 
     Attributes:
         ranks: `(K,)` on all samples.
@@ -93,19 +93,19 @@ def rank_stability(
     seed: int = 0,
     level: float = 0.95,
 ) -> Stability:
-    """The order of the methods in resamples of the photos (percentile bootstrap; Efron and Tibshirani 1993).
+    """The order of the methods in resamples of the sources (percentile bootstrap; Efron and Tibshirani 1993).
 
     Args:
         table: `(N, K)`.
         higher_is_better: The metric's direction.
-        groups: The photo or photos of each sample, as in `xaieval.statistics.bootstrap_interval`.
+        groups: The source or sources of each sample, as in `xaieval.statistics.bootstrap_interval`.
         by: What decides the order, the mean score or the mean rank over samples.
         resamples: Their number.
         seed: The same seed gives the same answer; the global random state is not touched.
         level: Probability of the interval of each rank.
 
     Returns:
-        All NaN but `ranks` where all samples are of the same photos; `ranks` too without a sample.
+        All NaN but `ranks` where all samples are of the same sources; `ranks` too without a sample.
 
     Raises:
         ValueError: The shapes do not fit, `by` is another word, or as for `instance_ranks`.
@@ -115,7 +115,7 @@ def rank_stability(
     scores, groups = _complete(table, groups)
     costs = _exact(-scores if higher_is_better else scores) if by == "mean" else _ranks(scores, higher_is_better)
     ranks, unknown = rankdata(_mean(costs)), np.full(costs.shape[1], np.nan)
-    if len(costs) == 0 or len(photo_blocks(groups)) == 1:
+    if len(costs) == 0 or len(source_blocks(groups)) == 1:
         return Stability(ranks, unknown, unknown, unknown, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     step = max(1, ELEMENTS // max(len(costs), costs.shape[1] ** 2))
@@ -186,12 +186,14 @@ def flipped_pairs(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def _complete(table: ArrayLike, groups: Sequence[Hashable] | None = None) -> tuple[Values, list[Hashable]]:
-    """The samples with a score for each method, and their photos."""
+    """The samples with a score for each method, and their sources."""
     scores = np.asarray(table, dtype=np.float64)
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise ValueError(f"ranking: needs a table (N, K) of samples and at least 2 methods, got {scores.shape}")
     if groups is not None and len(groups) != len(scores):
-        raise ValueError(f"ranking: groups must name the photo of each of the {len(scores)} samples, got {len(groups)}")
+        raise ValueError(
+            f"ranking: groups must name the source of each of the {len(scores)} samples, got {len(groups)}"
+        )
     valid = np.flatnonzero(np.isfinite(scores).all(axis=1)).tolist()
     return scores[valid], [index if groups is None else groups[index] for index in valid]
 

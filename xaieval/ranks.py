@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from xaieval.cells import headed, with_deviation
-from xaieval.comparison import ENOUGH, Column, Method, Scores, deciding, deviation, photos_behind
+from xaieval.comparison import ENOUGH, Column, Method, Scores, deciding, deviation, sources_behind
 from xaieval.leaderboard import Leaderboard
 from xaieval.ranking import Stability, borda, borda_of, instance_ranks, rank_stability
 from xaieval.table import Entry, Table, figures, number
@@ -30,15 +30,15 @@ class Order:
         means: Of each method's ranks over the samples where all of them have a score; 1 is best.
         deviations: Standard deviation of these ranks (n - 1 below the sum of squares).
         n: Number of these samples.
-        photos: Number of independent photos behind them.
-        stability: Places in the order of the means, and what they are when photos are drawn anew.
+        sources: Number of independent sources behind them.
+        stability: Places in the order of the means, and what they are when sources are drawn anew.
     """
 
     names: tuple[str, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]
     n: int
-    photos: int
+    sources: int
     stability: Stability
 
 
@@ -91,7 +91,7 @@ class Ranks:
         """One row per metric and method, with the numbers in full; the metric `Borda` is the order over metrics."""
         shared = {"dataset": self.dataset, "model": self.model}
         found = pd.DataFrame([shared | record for record in (*self._records(), *self._joint_records())])
-        return found.astype({"photos": "Int64"})
+        return found.astype({"sources": "Int64"})
 
     def _table(self, cell: Cell, with_sd: bool) -> Table:
         columns = [self._column(column, cell) for column in self.columns]
@@ -111,7 +111,7 @@ class Ranks:
         order = self.orders.get(column.name)
         if order is None:
             return column.heading, {}
-        least = min(order.means) if order.photos >= ENOUGH else math.nan
+        least = min(order.means) if order.sources >= ENOUGH else math.nan
         cells = {name: Entry(cell(order, place), order.means[place] == least) for place, name in enumerate(order.names)}
         return headed(column, [order.n]), cells
 
@@ -127,18 +127,18 @@ class Ranks:
     def _notes(self, told: str) -> Iterator[str]:
         yield (
             f"Mean rank over n samples (1 is best, ties share their mean){told}: place in the order of these means, "
-            "[its 95 % interval] and share of first places when photos are drawn anew. -: not compared on the metric."
+            "[its 95 % interval] and share of first places when sources are drawn anew. -: not compared on the metric."
         )
         if self.joint.metrics:
             yield f"Borda: mean place over the metrics that decide, {', '.join(self.joint.metrics)}."
         elif not deciding(self.columns):
-            yield f"Too few to rank: fewer than {ENOUGH} independent photos."
+            yield f"Too few to rank: fewer than {ENOUGH} independent sources."
         if self.joint.left_out:
             yield f"Not in Borda, as some of its methods are not compared there: {', '.join(self.joint.left_out)}."
         firm = [f"{name} {_firmness(order.stability)}" for name, order in self.orders.items() if _known(order)]
         if firm:
             yield (
-                "Kendall's tau of the orders when photos are drawn anew with the one here, and how often the best "
+                "Kendall's tau of the orders when sources are drawn anew with the one here, and how often the best "
                 f"stays best: {'; '.join(firm)}."
             )
 
@@ -151,7 +151,7 @@ class Ranks:
                     "mean": order.means[place],
                     "sd": order.deviations[place],
                     "n": order.n,
-                    "photos": order.photos,
+                    "sources": order.sources,
                     "place": order.stability.ranks[place],
                     "low": order.stability.low[place],
                     "high": order.stability.high[place],
@@ -206,7 +206,7 @@ def _order(names: tuple[str, ...], higher_is_better: bool, scores: Scores) -> Or
         means=tuple(borda(table, higher_is_better).tolist()),
         deviations=tuple(map(deviation, own.T)),
         n=len(own),
-        photos=photos_behind(scores, np.isfinite(table).all(axis=1)),
+        sources=sources_behind(scores, np.isfinite(table).all(axis=1)),
         stability=rank_stability(table, higher_is_better, scores.sources, by="borda"),
     )
 
@@ -238,7 +238,7 @@ def _in_full(order: Order, place: int) -> str:
 
 
 def _drawn(stability: Stability, place: int) -> str:
-    """Such as `: 2 [1, 2.5] 40 %`, empty where all is of one photo."""
+    """Such as `: 2 [1, 2.5] 40 %`, empty where all is of one source."""
     ends = (stability.ranks, stability.low, stability.high)
     own, low, high = (figures(float(values[place]), 3) for values in ends)
     first = float(stability.first[place])

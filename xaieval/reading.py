@@ -17,7 +17,7 @@ RANDOM = "random"
 """The sentinel that is 0 on the scale."""
 
 RESAMPLES = 10_000
-"""Of photos, for an interval."""
+"""Of sources, for an interval."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reading:
         oracle_beats_random: Whether it is better than `random`, by sign flips at `LEVEL` with Holm's correction for the
             number of oracles.
         decidable: Whether the samples are enough to find that it is better.
-        shares: By method, (score - random) / (oracle - random), a ratio of means with its interval over photos: 0 is
+        shares: By method, (score - random) / (oracle - random), a ratio of means with its interval over sources: 0 is
             random, 1 the oracle, which is no upper bound. NaN where the oracle does not beat random: then there is
             nothing to have a share of.
     """
@@ -43,7 +43,7 @@ class Reading:
 def reading(evidence: Evidence) -> Reading | None:
     """The column against its oracle, on the samples that methods, oracles and `random` have in common; None without.
 
-    An interval holds 95 % of resamples of photos. One in which the oracle does not beat random bounds nothing: it
+    An interval holds 95 % of resamples of sources. One in which the oracle does not beat random bounds nothing: it
     counts as minus infinity for the lower end and as infinity for the upper.
     """
     oracles, methods = often(evidence.oracles), evidence.scores
@@ -54,13 +54,13 @@ def reading(evidence: Evidence) -> Reading | None:
     if not samples:
         return None
     bound, gains = (evidence.oriented(table.sub(random[RANDOM], axis=0)).loc[samples] for table in (oracles, methods))
-    photos, best = evidence.photos(samples), int(bound.mean().argmax())
-    p, most = holm(sign_flip(bound.to_numpy(), photos))[best], bound.iloc[:, best]
+    sources, best = evidence.sources_of(samples), int(bound.mean().argmax())
+    p, most = holm(sign_flip(bound.to_numpy(), sources))[best], bound.iloc[:, best]
     rounding = alike(pd.concat([oracles.iloc[:, [best]], random], axis=1).loc[samples])
     beats = bool(p < LEVEL and most.mean() > 0 and not rounding)
-    weights = resampled_weights(photos, RESAMPLES, np.random.default_rng(0)) if beats else None
+    weights = resampled_weights(sources, RESAMPLES, np.random.default_rng(0)) if beats else None
     shares = {str(name): _share(gains[name].to_numpy(), most.to_numpy(), weights) for name in gains}
-    return Reading(str(most.name), beats, decidable(photos, oracles.shape[1], LEVEL), shares)
+    return Reading(str(most.name), beats, decidable(sources, oracles.shape[1], LEVEL), shares)
 
 
 def _share(gains: Values, bound: Values, weights: Values | None) -> Interval:

@@ -50,9 +50,9 @@ class Reliability:
     def title(self) -> str:
         """Dataset, model and size."""
         evidence = self.found[0].evidence
-        photos = max(found.photos for found in self.found)
-        few = "" if photos >= ENOUGH else f" - too few to believe any, {ENOUGH} photos are needed"
-        size = f"{photos} photo{'' if photos == 1 else 's'}{few}"
+        sources = max(found.sources for found in self.found)
+        few = "" if sources >= ENOUGH else f" - too few to believe any, {ENOUGH} sources are needed"
+        size = f"{sources} source{'' if sources == 1 else 's'}{few}"
         return f"{evidence.dataset}, {evidence.model}: which metrics deserve belief ({size})"
 
     def text(self) -> str:
@@ -122,8 +122,8 @@ class Measure:
 
 LEGEND = (
     "Methods reliably better (worse) than: their own shuffled maps and sentinels, of all compared, Holm's p < .05. "
-    "Spread: standard deviation between methods over what photos, the methods' seeds and the metric's draws move them "
-    "by. Retest: correlation of scores with other draws. Order: Kendall's tau on resampled photos; smallest with "
+    "Spread: standard deviation between methods over what sources, the methods' seeds and the metric's draws move them "
+    "by. Retest: correlation of scores with other draws. Order: Kendall's tau on resampled sources; smallest with "
     "another removal, and the largest part of the pairs both decide that turns round; mean with the other metrics of "
     "its category. MC: MetaQuantus, .5 is doing nothing. Best: the largest (score - random) / (oracle - random) of the "
     "methods. See docs/reliability.md."
@@ -212,11 +212,11 @@ def _best(found: Findings) -> str:
 
 COLUMNS: Sequence[Measure] = (
     *(Measure(f"better than\n{CONTROL_HEADINGS.get(name, name)}", _against(name)) for name in CONTROLS),
-    Measure("spread\nover\nphotos", _ratio("subsets")),
+    Measure("spread\nover\nsources", _ratio("subsets")),
     Measure("spread\nover\nseeds", _ratio("seeds")),
     Measure("spread\nover\ndraws", _ratio("draws")),
     Measure("retest", lambda found: _two(found.retest.correlation)),
-    Measure("order\nover\nphotos", lambda found: "-" if found.stability is None else _two(found.stability.tau)),
+    Measure("order\nover\nsources", lambda found: "-" if found.stability is None else _two(found.stability.tau)),
     Measure("order\nover\nremovals", _removals),
     Measure("turned\nround", _flips),
     Measure("MC\nweights", lambda found: _two(found.consistency.weights.score)),
@@ -246,7 +246,7 @@ def _record(found: Findings, verdict: Verdict) -> dict[str, object]:
         "cause": verdict.cause,
         "sentence": verdict.sentence,
         "methods": found.methods,
-        "photos": found.photos,
+        "sources": found.sources,
         **dict(_numbers(found)),
     }
 

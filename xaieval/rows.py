@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
     [
         _column("key", pa.string(), "content key of the cell, from `key_of`", required=True),
         _column("sample", pa.string(), "id of what was explained, unique in its dataset", required=True),
-        _column("sources", pa.list_(pa.string()), "independent photos behind it; several for a mosaic", required=True),
+        _column("sources", pa.list_(pa.string()), "independent sources behind it; several for a mosaic", required=True),
         _column("dataset", pa.string(), "name", required=True),
         _column("model", pa.string(), "name", required=True),
         _column("method", pa.string(), "name", required=True),

@@ -29,13 +29,13 @@ class Separation:
     Attributes:
         difference: By method, the mean of its scores minus the control's on their common samples, positive where the
             method is better, in the metric's unit.
-        p: By method, from sign flips by photo, with Holm's correction for the number of methods; NaN where fewer than
-            two independent photos are common.
+        p: By method, from sign flips by source, with Holm's correction for the number of methods; NaN where fewer than
+            two independent sources are common.
         better: Methods scored better than the control at `LEVEL`.
         worse: Methods scored worse than it.
-        undecided: Neither, or too few photos to say.
+        undecided: Neither, or too few sources to say.
         same: Methods whose scores are the control's on every common sample, to rounding: the metric cannot tell them.
-        photos: Number of independent photos behind the comparison, of the method that has fewest.
+        sources: Number of independent sources behind the comparison, of the method that has fewest.
         decidable: Whether these are enough to find a difference for each method.
         beaten: Whether the control is better than every method. Each difference is at `LEVEL` without a correction, as
             all have to hold (an intersection-union test; Berger 1982, 10.1080/00401706.1982.10487790, unverified).
@@ -47,7 +47,7 @@ class Separation:
     worse: tuple[str, ...]
     undecided: tuple[str, ...]
     same: tuple[str, ...]
-    photos: int
+    sources: int
     decidable: bool
     beaten: bool
 
@@ -55,7 +55,7 @@ class Separation:
 def separations(evidence: Evidence) -> dict[str, Separation]:
     """The separation from each of `CONTROLS` that shares a scored sample with a method; others are left out.
 
-    With few photos nothing can be decided: p is at least 2 / 2^photos, times the number of methods.
+    With few sources nothing can be decided: p is at least 2 / 2^sources, times the number of methods.
     """
     found = {}
     for control in CONTROLS:
@@ -99,10 +99,10 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
     same = [name for name, pair in pairs.items() if alike(pair)]
     table = pd.DataFrame(gains)
     table[same] = table[same] * 0.0  # rounding decides nothing
-    chance = sign_flip(table.to_numpy(), evidence.photos(table.index))
+    chance = sign_flip(table.to_numpy(), evidence.sources_of(table.index))
     p, mean = pd.Series(holm(chance), index=table.columns), table.mean()
     decided = (p < LEVEL) & (mean != 0)
-    photos = [evidence.photos(pair.index) for pair in pairs.values()]
+    sources = [evidence.sources_of(pair.index) for pair in pairs.values()]
     return Separation(
         difference=dict(mean),
         p=dict(p),
@@ -110,8 +110,8 @@ def _separation(evidence: Evidence, pairs: dict[str, pd.DataFrame]) -> Separatio
         worse=_names(mean[decided & (mean < 0)]),
         undecided=_names(mean[~decided & ~mean.index.isin(same)]),
         same=tuple(same),
-        photos=min(map(independent, photos)),
-        decidable=all(decidable(own, len(pairs), LEVEL) for own in photos),
+        sources=min(map(independent, sources)),
+        decidable=all(decidable(own, len(pairs), LEVEL) for own in sources),
         beaten=bool(((chance < LEVEL) & (mean < 0)).all()),
     )
 

@@ -14,7 +14,7 @@ import pandas as pd
 from xaieval.evidence import Evidence
 from xaieval.ranking import kendall_tau
 from xaieval.score_tables import ROUNDING, alike, common, often, order_of, scale_of
-from xaieval.statistics import Values, photo_blocks
+from xaieval.statistics import Values, source_blocks
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def signal_to_noise(evidence: Evidence) -> dict[str, SignalToNoise]:
     the standard deviation, ddof 1, of a mean over repeats, root mean square over methods, where taking the mean over
     methods away has cost one of K degrees of freedom. `draws`: repeats of the metric with other seeds. `seeds`: repeats
     of the methods with other seeds; a method without a seed repeats itself, and the mean square is over those with one.
-    `subsets`: which photos the dataset happens to hold, the bootstrap's standard error of m[run, k] over photos in
+    `subsets`: which sources the dataset happens to hold, the bootstrap's standard error of m[run, k] over sources in
     closed form. With d[i, k] the score on sample i of n without the sample's mean over methods, and t[p, k] the sum of
-    d[i, k] - m[run, k] over the samples of photo p:
+    d[i, k] - m[run, k] over the samples of source p:
 
         noise^2 = sum_(p, k) (t[p, k] - t[., k])^2 / (n^2 (K - 1))
 
@@ -111,10 +111,10 @@ def _of_repeats(evidence: Evidence, repeats: Sequence[pd.DataFrame]) -> SignalTo
 
 
 def _subsets(evidence: Evidence) -> SignalToNoise:
-    """Noise of means over photos drawn anew; none is known for one photo."""
+    """Noise of means over sources drawn anew; none is known for one source."""
     samples = common([evidence.scores])
     methods = evidence.scores.shape[1]
-    blocks = photo_blocks(evidence.photos(samples))
+    blocks = source_blocks(evidence.sources_of(samples))
     if methods < 2 or len(blocks) < 2:
         return _unmeasured()
     run = evidence.scores.loc[samples]

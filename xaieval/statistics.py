@@ -1,7 +1,7 @@
 """Intervals and paired comparisons over samples, from `scipy.stats.bootstrap`.
 
-Samples that share a source photo (one photo explained for several classes, mosaics with common tiles) are not
-independent, so photos are resampled, not samples.
+Samples that share a source (one photo explained for several classes, mosaics with common tiles) are not
+independent, so sources are resampled, not samples.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def bootstrap_interval(
 
     Args:
         values: `(N,)`, or `(N, K)` for an aggregate of K numbers per sample. Samples that are not finite are left out.
-        groups: The source photo of each sample, or a tuple of photos where it has several. Samples of one photo are
-            drawn together. Where samples share some of their photos only, photos are drawn and a sample's weight is
-            the product of its photos' counts to first order (arXiv:1906.11293 for the product): the interval is rather
-            too wide than too narrow. None: each sample is of its own photo.
+        groups: The source of each sample, or a tuple of sources where it has several. Samples of one source are
+            drawn together. Where samples share some of their sources only, sources are drawn and a sample's weight is
+            the product of its sources' counts to first order (arXiv:1906.11293 for the product): the interval is rather
+            too wide than too narrow. None: each sample is of its own source.
         level: Probability of the interval.
         resamples: Number of resamples.
         seed: The same seed gives the same interval; the global random state is not touched.
         aggregate: What is estimated, from the values of a resample `(n,)` or `(n, K)`; None: the mean. It takes no
-            weights, so samples that are connected through photos are drawn together.
+            weights, so samples that are connected through sources are drawn together.
         vectorized: Whether the aggregate takes many resamples `(..., n)` at once: 20 times as fast.
 
     Returns:
-        The interval. Where all is of one photo there is none (NaN); equal values have one of length 0.
+        The interval. Where all is of one source there is none (NaN); equal values have one of length 0.
 
     Raises:
         ValueError: The shapes of values and groups do not fit, or several numbers per sample come without an aggregate.
@@ -80,7 +80,7 @@ def bootstrap_interval(
     if not len(table):
         return Interval(np.nan, np.nan, np.nan, 0)
     mean = float(table.mean() if aggregate is None else aggregate(table))
-    blocks = photo_blocks(groups) if aggregate is None else connected(groups)
+    blocks = source_blocks(groups) if aggregate is None else connected(groups)
     if len(blocks) == 1:
         return Interval(mean, np.nan, np.nan, len(table))
     if (table == table[0]).all():
@@ -139,22 +139,22 @@ def paired_difference(
 
 
 def independent(groups: Sequence[Hashable]) -> int:
-    """Number of distinct source photos behind the samples; a mosaic counts by its photos."""
-    return len({photo for group in groups for photo in _photos(group)})
+    """Number of distinct sources behind the samples; a mosaic counts by its sources."""
+    return len({source for group in groups for source in _sources(group)})
 
 
-def photo_blocks(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
-    """The samples of each photo, in order; photos that always occur together are one."""
+def source_blocks(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
+    """The samples of each source, in order; sources that always occur together are one."""
     members: dict[Hashable, list[int]] = {}
     for sample, group in enumerate(groups):
-        for photo in dict.fromkeys(_photos(group)):
-            members.setdefault(photo, []).append(sample)
+        for source in dict.fromkeys(_sources(group)):
+            members.setdefault(source, []).append(sample)
     return sorted(set(map(tuple, members.values())))
 
 
 def connected(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
-    """The samples connected through photos, directly or not: blocks in order that share no photo."""
-    blocks = photo_blocks(groups)
+    """The samples connected through sources, directly or not: blocks in order that share no source."""
+    blocks = source_blocks(groups)
     rows = np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
     columns = len(blocks) + np.concatenate(blocks)
     size = len(blocks) + len(groups)
@@ -164,9 +164,9 @@ def connected(groups: Sequence[Hashable]) -> list[tuple[int, ...]]:
 
 
 def resampled_weights(groups: Sequence[Hashable], resamples: int, rng: np.random.Generator) -> Values:
-    """What each sample counts in each resample of photos, `(resamples, N)`.
+    """What each sample counts in each resample of sources, `(resamples, N)`.
 
-    A sample of one photo counts as often as its photo is drawn. One of several photos weighs the product of their
+    A sample of one source counts as often as its source is drawn. One of several sources weighs the product of their
     counts to first order, as in `bootstrap_interval`, which is less than 0 where most of them are not drawn.
 
     Args:
@@ -174,7 +174,7 @@ def resampled_weights(groups: Sequence[Hashable], resamples: int, rng: np.random
         resamples: Their number.
         rng: Where the draws come from.
     """
-    blocks = photo_blocks(groups)
+    blocks = source_blocks(groups)
     weights: Values = 1 + (drawn_counts(len(blocks), resamples, rng) - 1) @ membership(blocks, len(groups))
     return weights
 
@@ -194,20 +194,20 @@ def drawn_counts(blocks: int, resamples: int, rng: np.random.Generator) -> Value
     return counts.reshape(resamples, blocks).astype(np.float64)
 
 
-def _photos(group: Hashable) -> tuple[Hashable, ...]:
+def _sources(group: Hashable) -> tuple[Hashable, ...]:
     return group if isinstance(group, tuple) else (group,)
 
 
 def _valid(table: Values, groups: Sequence[Hashable] | None) -> tuple[Values, list[Hashable]]:
-    """The finite samples and their photos."""
+    """The finite samples and their sources."""
     if groups is not None and len(groups) != len(table):
-        raise ValueError(f"groups must name the photo of each of the {len(table)} samples, got {len(groups)}")
+        raise ValueError(f"groups must name the source of each of the {len(table)} samples, got {len(groups)}")
     valid = np.flatnonzero(np.isfinite(table).all(axis=tuple(range(1, table.ndim)))).tolist()
     return table[valid], [index if groups is None else groups[index] for index in valid]
 
 
 def _means(values: Values, blocks: list[tuple[int, ...]], **options: Any) -> tuple[float, float]:
-    """Ends for the mean, from the sum and the number of the samples of each photo."""
+    """Ends for the mean, from the sum and the number of the samples of each source."""
 
     def ratio(sums: Values, counts: Values, axis: int) -> Values:
         quotient: Values = sums.sum(axis=axis) / counts.sum(axis=axis)
@@ -224,10 +224,10 @@ def _means(values: Values, blocks: list[tuple[int, ...]], **options: Any) -> tup
 
 
 def _overlapping(values: Values, totals: Values, **options: Any) -> tuple[float, float]:
-    """Ends for the mean from what each photo adds to it, the total of (value - mean) over its samples.
+    """Ends for the mean from what each source adds to it, the total of (value - mean) over its samples.
 
-    With m_p the count of photo p in a resample, sample i weighs prod m_p = 1 + sum (m_p - 1) + ... over its photos; to
-    first order the mean moves by sum (m_p - 1) totals_p / N.
+    With m_p the count of source p in a resample, sample i weighs prod m_p = 1 + sum (m_p - 1) + ... over its sources;
+    to first order the mean moves by sum (m_p - 1) totals_p / N.
     """
     ends = _percentiles((totals,), np.mean, vectorized=True, **options)
     low, high = (values.mean() + len(totals) * (end - totals.mean()) / len(values) for end in ends)

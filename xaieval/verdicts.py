@@ -74,15 +74,15 @@ class Findings:
         return self.evidence.scores.shape[1]
 
     @cached_property
-    def photos(self) -> int:
-        """Number of independent photos on which all methods are compared."""
-        return independent(self.evidence.photos(common([self.evidence.scores])))
+    def sources(self) -> int:
+        """Number of independent sources on which all methods are compared."""
+        return independent(self.evidence.sources_of(common([self.evidence.scores])))
 
     @cached_property
     def groups(self) -> int:
-        """Number of groups of these samples that share no photo: as many as photos, but fewer where mosaics do."""
+        """Number of groups of these samples that share no source: as many as sources, but fewer where mosaics do."""
         samples = common([self.evidence.scores])
-        return len(connected(self.evidence.photos(samples))) if samples else 0
+        return len(connected(self.evidence.sources_of(samples))) if samples else 0
 
     @cached_property
     def separations(self) -> dict[str, Separation]:
@@ -101,12 +101,12 @@ class Findings:
 
     @cached_property
     def stability(self) -> Stability | None:
-        """The order on resampled photos; None for fewer than two methods."""
+        """The order on resampled sources; None for fewer than two methods."""
         scores = self.evidence.scores
         if self.methods < 2:
             return None
         return rank_stability(
-            scores.to_numpy(), self.evidence.higher_is_better, self.evidence.photos(scores.index), resamples=2000
+            scores.to_numpy(), self.evidence.higher_is_better, self.evidence.sources_of(scores.index), resamples=2000
         )
 
     @cached_property
@@ -199,14 +199,14 @@ def _beaten(found: Findings) -> str:
     return f"{_listed(best)} {'scores' if len(best) == 1 else 'score'} better than all {found.methods} methods"
 
 
-def _few_photos(found: Findings) -> str:
+def _few_sources(found: Findings) -> str:
     if found.groups >= ENOUGH:
         return ""
-    if found.groups < found.photos:
-        return f"samples share photos and fall into {_count(found.groups, 'separate group')}, {ENOUGH} are needed"
-    if not found.photos:
-        return f"no photo has a score for all methods, {ENOUGH} are needed"
-    return f"{_count(found.photos, 'photo')} {'is' if found.photos == 1 else 'are'} too few, {ENOUGH} are needed"
+    if found.groups < found.sources:
+        return f"samples share sources and fall into {_count(found.groups, 'separate group')}, {ENOUGH} are needed"
+    if not found.sources:
+        return f"no source has a score for all methods, {ENOUGH} are needed"
+    return f"{_count(found.sources, 'source')} {'is' if found.sources == 1 else 'are'} too few, {ENOUGH} are needed"
 
 
 def _few_methods(found: Findings) -> str:
@@ -218,7 +218,7 @@ def _few_methods(found: Findings) -> str:
 def _noise(found: Findings) -> str:
     ratio, draws = found.ratios["subsets"].ratio, found.ratios["draws"]
     if ratio < LEAST_RATIO:
-        return f"methods differ only {_times(ratio)} as much as the choice of photos makes them"
+        return f"methods differ only {_times(ratio)} as much as the choice of sources makes them"
     if draws.ratio < LEAST_RATIO:
         on = _count(draws.samples, "sample")
         return f"methods differ only {_times(draws.ratio)} as much as the metric's draws make them, on {on}"
@@ -265,7 +265,7 @@ def _untested(found: Findings) -> str:
     if lacking:
         return f"not tested against {_listed(lacking)}: `xaieval reliability` does it"
     names = [SHUFFLED_MAPS if name == SHUFFLED else name for name in few]
-    return f"not tested against {_listed(names)}: scored on too few photos" if names else ""
+    return f"not tested against {_listed(names)}: scored on too few sources" if names else ""
 
 
 Rule = Callable[[Findings], str]
@@ -276,7 +276,7 @@ RULES: Sequence[tuple[str, str, Rule]] = (
     (DOUBT, "inverted", _inverted),
     (DOUBT, "prefers shuffled maps", _prefers_shuffled),
     (DOUBT, "fooled", _beaten),
-    (UNKNOWN, "too few photos", _few_photos),
+    (UNKNOWN, "too few sources", _few_sources),
     (UNKNOWN, "too few methods", _few_methods),
     (DOUBT, "noise", _noise),
     (DOUBT, "no room", _no_room),
@@ -285,8 +285,8 @@ RULES: Sequence[tuple[str, str, Rule]] = (
     (UNKNOWN, "not tested", _untested),
 )
 """What to think, in a word why, and the rule; the first that holds decides. What is shown by exact equality or by a
-significant difference needs no number of photos, if scores are no mere hits and misses; what is concluded from the lack
-of one comes after it."""
+significant difference needs no number of sources, if scores are no mere hits and misses; what is concluded from the
+lack of one comes after it."""
 
 
 # -- sentences --
@@ -326,8 +326,8 @@ def _beating(count: int, control: str) -> str:
 
 def _spread(ratio: float) -> str:
     if np.isinf(ratio):
-        return "the choice of photos changes nothing"
-    return f"they differ {_times(ratio)} as much as the choice of photos makes them"
+        return "the choice of sources changes nothing"
+    return f"they differ {_times(ratio)} as much as the choice of sources makes them"
 
 
 def _times(ratio: float) -> str:
