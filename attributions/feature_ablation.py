@@ -21,7 +21,8 @@ class FeatureAblation(Method):
     """`f_c(x) - f_c(x without segment i)`, spread evenly over the segment, `(N, 1, *F)` (Li 2016, arXiv:1612.08220).
 
     All channels of a segment are removed together. Segments do not overlap: with patches of a grid this is occlusion
-    with windows side by side, whose drops count once; with one patch a pixel it is leave-one-out.
+    with windows side by side, whose drops count once; with one patch a pixel it is leave-one-out. On texts it is
+    leave-one-out of tokens or words (preset `leave_one_out`).
 
     Units: contribution against the removal: a segment's pixels sum to its drop in logits. On an additive model the
     drops sum to `f(x) - f(x0)`.

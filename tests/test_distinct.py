@@ -33,11 +33,21 @@ POOLED = (
     "before a global average pooling and a linear layer the gradient is the same at every position, so its mean "
     "(Grad-CAM), itself (HiResCAM, the linear approximation) and its mean by activation (XGrad-CAM) are one"
 )
+PIECES = "leaving one out is feature ablation; on images of a coarser grid, but both have the small one of tests here"
 IDENTICAL = {
-    "efficientnet_lite0": {("grad_cam", "hires_cam", "xgrad_cam"): POOLED},
+    "efficientnet_lite0": {
+        ("grad_cam", "hires_cam", "xgrad_cam"): POOLED,
+        ("feature_ablation", "leave_one_out"): PIECES,
+    },
     # The last block whose input is larger, which NormGrad's family reads, is here also the last spatial output.
-    "resnet18": {("grad_cam", "hires_cam", "linear_approximation", "xgrad_cam"): POOLED},
-    "vit_tiny": {("hires_cam", "linear_approximation"): "both sum activation times gradient over the last tokens"},
+    "resnet18": {
+        ("grad_cam", "hires_cam", "linear_approximation", "xgrad_cam"): POOLED,
+        ("feature_ablation", "leave_one_out"): PIECES,
+    },
+    "vit_tiny": {
+        ("hires_cam", "linear_approximation"): "both sum activation times gradient over the last tokens",
+        ("feature_ablation", "leave_one_out"): PIECES,
+    },
 }
 """Methods that are the same on a network, with the reason."""
 

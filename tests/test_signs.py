@@ -22,7 +22,7 @@ from xaieval.attributions.xgrad_cam import XGradCAM
 from xaieval.component import Method
 from xaieval.laws import composed
 from xaieval.laws.components import SMALL, limited
-from xaieval.laws.toys import ATTENDING, SIDE, General, Smooth, explicand, seeded
+from xaieval.laws.toys import SIDE, General, Smooth, Transformer, explicand, seeded
 from xaieval.unsupported import UnsupportedError
 
 UNSIGNED = {name: method for name, method in composed("method") if not method.signed}
@@ -31,7 +31,7 @@ UNSIGNED = {name: method for name, method in composed("method") if not method.si
 def toys():
     mask = torch.zeros(3, SIDE, SIDE, dtype=torch.bool)
     mask[:, 2:7, 3:9] = True
-    for network in (General, Smooth, ATTENDING.general):
+    for network in (General, Smooth, Transformer):
         yield explicand(seeded(network), mask=mask)
     yield text(seeded(Attending), mask=present(), target=[0, 1, 2])
 
