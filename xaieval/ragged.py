@@ -24,7 +24,7 @@ class Ragged(Batch):
     """
 
     def __init__(self, explicand: Explicand, ends: Sequence[int], start: int, stop: int) -> None:
-        super().__init__(explicand, 0, start, stop)
+        super().__init__(explicand, ends[-1], start, stop)
         self._ends = ends
 
     @cached_property
@@ -72,10 +72,7 @@ class Ragged(Batch):
             for sample, first, last in self._owned
             for variant in range(first, last)
         ]
-        values = draw(owner.shape[1:] if shape is None else shape, keys)
-        if shape is None and owner.present is not None:
-            return values * self.of(owner.present[:, None])
-        return values
+        return super()._drawn(lambda size, _: draw(size, keys), purpose, seed, shape)
 
 
 def ragged_scores(explicand: Explicand, make: Callable[[Ragged], Tensor], counts: Sequence[int]) -> Tensor:
