@@ -2,9 +2,12 @@
 
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from xaieval.attributions.feature_ablation import FeatureAblation
 from xaieval.attributions.gradient import Gradient
@@ -21,6 +24,7 @@ from xaieval.models.planted_text import PlantedText, WordTokenizer
 from xaieval.tokens import tokenize
 
 pytestmark = pytest.mark.skipif(find_spec("vaderSentiment") is None, reason="vaderSentiment is not installed")
+CONF = Path(__file__).parents[1] / "conf"
 COUNT = 60
 PARTS = [(split, opposing) for split in ("seen", "held_out") for opposing in (True, False)]
 
@@ -39,7 +43,7 @@ def bound(samples, negation=True, side="right", batch_size=64):
     classifier = planted_text.load(negation=negation, batch_size=batch_size)
     tokens = tokenize([sample.text for sample in samples], tokenizer(), 512, side)
     return classifier.explicand(
-        classifier.module.embed(tokens.ids),
+        classifier.module.get_submodule("table")(tokens.ids).detach().mT,
         [sample.target for sample in samples],
         [sample.id for sample in samples],
         mask=tokens.rationale([sample.supporting for sample in samples]),
@@ -161,6 +165,29 @@ def expected_precision(relevant, count):
     return (harmonic + (relevant - 1) / (count - 1) * (count - harmonic)) / count
 
 
+@pytest.mark.parametrize("removal", ["zero", "deletion"])
+def test_samples_of_the_dataset_are_those_tokens(removal):
+    """What a run explains: the YAML's model, the dataset's samples."""
+    tree = OmegaConf.merge(
+        {"device": None, "precision": "float32", "batch_size": 16},
+        OmegaConf.load(CONF / "model" / "planted_text.yaml"),
+    )
+    classifier = instantiate(tree)["planted_text"]
+    samples = Reviews(4).load(classifier.preprocess)
+    work = bound(texts()[:4])
+    for row, sample in enumerate(samples):
+        length = sample.input.shape[1]
+        assert torch.equal(sample.input, work.inputs[row, :, :length])
+        assert torch.equal(sample.mask, work.mask[row, :length])
+        assert torch.equal(sample.reading.present, work.present[row, :length])
+        assert list(map(str.lower, sample.reading.names)) == words(texts()[row].text)
+        alone = classifier.explicand(
+            sample.input[None], sample.target, [sample.id], sample.mask[None], sample.reading.present[None],
+            sample.reading.attended[None],
+        )  # fmt: skip
+        assert precisions(alone, FeatureAblation(removal=removal)(alone)) == [1.0]
+
+
 # -- the tokenizer ---------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +239,7 @@ def test_it_runs_on_the_meta_device_and_backward():
     module = PlantedText(("not", "good", "."), {"good": 2.0}).to("meta")
     x = torch.rand(2, planted_text.WIDTH, 5, device="meta", requires_grad=True)
     module(x, torch.ones(2, 5, dtype=torch.bool, device="meta")).sum().backward()
+    assert x.grad is not None
     assert x.grad.shape == x.shape
 
 

@@ -13,13 +13,18 @@ from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
 from xaieval.datasets import reviews
+from xaieval.datasets.encode import Encoder
 from xaieval.datasets.planted_words import NEGATORS, STOPS, words_in
+from xaieval.datasets.preprocess import DatasetError
 from xaieval.modalities.texts import Texts
 from xaieval.models.loading import ModelError, seeded
 
 PAD, UNKNOWN, MASK = "[PAD]", "[UNK]", "[MASK]"
 WIDTH = 8
 """Channels of an embedding: what the model reads, and as much again and more that says nothing."""
+
+LONGEST = 512
+"""Most words of a text; longer ones are cut."""
 
 READ = ("valence", "negates", "ends")
 """The first channels: the valence, 1 for a negator, 1 where a negation ends (sentiment words, stops)."""
@@ -107,8 +112,8 @@ class PlantedText(nn.Module):
                 self.read.weight[1:] = 0.0
 
     def forward(self, embeddings: Tensor, attended: Tensor) -> Tensor:
-        """Logits `(N, 2)` of embeddings `(N, D, T)`, of which those attended `(N, T)` are read."""
-        said = self.read(embeddings.mT).masked_fill(~attended[:, :, None], 0.0)
+        """Logits `(N, 2)` of embeddings `(N, D, T)`, of which those attended `(N, T)`, not 0, are read."""
+        said = self.read(embeddings.mT).masked_fill(attended[:, :, None] == 0, 0.0)
         score, sign = torch.zeros_like(said[:, 0, 0]), torch.ones_like(said[:, 0, 0])
         for valence, negates, ends in said.permute(1, 2, 0):
             score = score + sign * valence
@@ -118,7 +123,7 @@ class PlantedText(nn.Module):
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings `(N, D, T)` of tokens `(N, T)`."""
-        words: Tensor = self.table(ids)
+        words: Tensor = self.table(ids.to(self.table.weight.device))
         return words.mT.contiguous()
 
 
@@ -149,7 +154,7 @@ def load(
     """
     try:
         valences = reviews.valences()
-    except reviews.DatasetError as error:
+    except DatasetError as error:
         raise ModelError(str(error)) from error
     tokenizer = WordTokenizer(vocabulary())
     with seeded():
@@ -163,6 +168,7 @@ def load(
         modality=Texts(mask=mask, padding=padding),
         layers=layers,
         name="planted_text" if negation else "planted_text_additive",
+        preprocess=Encoder(tokenizer, module.embed, LONGEST, categories=reviews.CATEGORIES),
         categories=reviews.CATEGORIES,
     )
 
