@@ -89,6 +89,8 @@ class Sobol(Method):
         amplitude: Above 0 cells are shifted by up to half of it, in pixel units; the authors' code has 1.
         signed: Whether indices get the sign of the drop.
         seed: Seed of the sampler. All samples share the design.
+        threshold: Whether a cell is kept as a whole where `m_i >= 1/2` and else removed as a whole, so that no input
+            lies between; indices are then those of d independent coins.
 
     Raises:
         ValueError: An estimator, order or sampler that does not exist, fewer than two designs, or a negative amplitude.
@@ -105,6 +107,7 @@ class Sobol(Method):
     amplitude: float = 0.0
     signed: bool = False
     seed: int = 0
+    threshold: bool = False
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -163,6 +166,8 @@ class Sobol(Method):
 
         def inputs(batch: Batch) -> Tensor:
             kept = _masks(batch.pick(design, batch.variants // blocks), batch.variants % blocks)
+            if self.threshold:
+                kept = (kept >= 0.5).float()
             if self.amplitude:
                 return batch.restore(batch.inputs + self.amplitude * (patches.of(batch).spread(kept) - 0.5))
             return removal(batch, patches.of(batch).spread(1 - kept))
