@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from known_answers import bind, constant, ids, random
 from text_models import (
     LENGTH,
@@ -27,6 +28,7 @@ from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.attributions.kernel_shap import KernelSHAP
 from xaieval.attributions.occlusion import Occlusion
 from xaieval.classifier import Classifier
+from xaieval.config import components, names, plain
 from xaieval.laws.toys import seeded
 from xaieval.metrics.deletion import Deletion as DeletionMetric
 from xaieval.metrics.infidelity import Infidelity
@@ -181,3 +183,27 @@ def test_runs_on_meta():
     )
     for removal in (*EMBEDDINGS, "deletion"):
         assert FeatureAblation(removal=removal)(work).device.type == "meta"
+
+
+def composed_with(removal):
+    with initialize_config_module("xaieval.conf", version_base="1.3"):
+        values = plain(compose("config", overrides=["method=feature_ablation", f"removal={removal}"]))
+    return components(values, "method")["feature_ablation"]
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("name", names("removal"))
+def test_removals_by_their_yaml_fit_or_are_refused_in_a_sentence(name, kind):
+    method = composed_with(name)
+    work = text(additive()) if kind == "text" else bind(constant(), random(2, 3, 8, 8))
+    refused = {
+        ("pad_token", "image"): r"the pad token means nothing for this kind of input \(image\); choose another",
+        ("deletion", "image"): "is not told what to attend to, so nothing can be deleted; choose another removal",
+        ("blur", "text"): r"a blur means nothing for this kind of input \(text\); choose another",
+        ("noisy_linear", "text"): r"interpolating what is gone means nothing for this kind of input \(text\)",
+    }
+    if (name, kind) in refused:
+        with pytest.raises(UnsupportedError, match=refused[name, kind]):
+            method(work)
+    else:
+        assert bool(method(work).isfinite().all())
