@@ -82,7 +82,8 @@ class EffectiveComplexity(Metric):
 
         def make() -> Tensor:
             size = explicand.features(attribution).abs()[:, None]
-            curve = explicand.curve(size, self.grid, self.steps, self.removal, "insertion", self.seed)
+            with explicand.taken_as(size, explicand.units_of(attribution)):
+                curve = explicand.curve(size, self.grid, self.steps, self.removal, "insertion", self.seed)
             return torch.stack((curve.fraction, curve.scores.of(self.output)), -1)
 
         return explicand.known(attribution, f"effective complexity:{self!r}", make)

@@ -21,7 +21,8 @@ class Entropy(Metric):
     `H = -sum_i p_i ln p_i` with `p_i = |a_i| / sum |a|` over the d present features. Exactly 0 where a single feature
     has a score, `ln d` for a constant map, near `ln d - .193` for iid uniform scores; does not change with the scale of
     a map or the places of its scores. `exp(H)` is the number of features among which the scores could be evenly split.
-    On a text explained by words these are the features, each with the sum of its tokens' scores.
+    On a text explained by words these are the features, each with the sum of its tokens' scores, of importance the
+    mean.
 
     Lower is simpler. Bounds: 0 to ln d. Cost: no evaluation. Simple is not true: never rank on this alone.
 

@@ -25,6 +25,9 @@ class PointingGame(Localization):
     mean, so above `largest_chance` the value is undefined: at .75 a miss costs 3 at most. Small objects stand apart
     with `largest_object=0.25` (`metric=pointing_game_small`), the size of the paper's "difficult" subset.
 
+    On texts the tolerance is a distance in tokens, of which the default covers most; `metric=token_pointing`, with
+    tolerance 0, asks for the top token itself, or for the top word of a text explained by words.
+
     Higher is better. Bounds: `-c / (1 - c)` at the largest chance to 1. Cost: no evaluation. Needs: mask.
 
     Differs from the paper: the mean is over samples, not over classes first; chance is taken off; where several

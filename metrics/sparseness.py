@@ -20,7 +20,7 @@ class Sparseness(Metric):
     `G = sum_i (2 i - d - 1) |a|_(i) / (d sum_i |a|_(i))` with the d present features in ascending order, i from 1.
     Exactly 0 for a constant map and `(d - 1) / d` where a single feature has a score; does not change with the
     scale of a map or the places of its scores. On a text explained by words these are the features, each with the sum
-    of its tokens' scores.
+    of its tokens' scores, or the mean of importance.
 
     Higher is sparser. Bounds: 0 to 1. Cost: no evaluation. Sparse is not true: never rank on this alone.
 

@@ -27,8 +27,8 @@ class TokenAuprc(Detection):
     the sentinel `constant` shows c. Tied tokens count with the mean over all ways to order them, so that a constant
     map stands at chance exactly.
 
-    On a text explained by words a word is found once: its score is the sum of its tokens', and it belongs to the
-    rationale if any of them does. On images the tokens are pixels and the rationale the mask.
+    On a text explained by words a word is found once: its score is the sum of its tokens', of importance their mean,
+    and it belongs to the rationale if any of them does. On images the tokens are pixels and the rationale the mask.
 
     Higher is better. Bounds: at most 1, for a map that is higher on all of the rationale than elsewhere. Cost: no
     evaluation. Needs: mask. Looks at the order of the scores alone.

@@ -24,8 +24,8 @@ class TokenF1(Detection):
     By default k = m, the size of each sample's own rationale, so that the best value is 1 in every dataset; precision,
     recall and F1 are then one number, that of RelevanceRank.
 
-    On a text explained by words a word is found once: its score is the sum of its tokens', and it belongs to the
-    rationale if any of them does. On images the tokens are pixels and the rationale the mask.
+    On a text explained by words a word is found once: its score is the sum of its tokens', of importance their mean,
+    and it belongs to the rationale if any of them does. On images the tokens are pixels and the rationale the mask.
 
     Higher is better. Bounds: at most 1. Cost: no evaluation. Needs: mask.
 

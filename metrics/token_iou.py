@@ -26,9 +26,9 @@ class TokenIou(Detection):
     or r with `above_chance=False`. Ties are broken by the same draws and count with their mean, so that a constant map
     stands at chance exactly. As in TokenF1, k is the size of each sample's rationale, or a `fraction` of the text.
 
-    On a text explained by words a word is found once: its score is the sum of its tokens', and it belongs to the
-    rationale if any of them does. An absent token ends a passage. On images, where passages mean little, they are runs
-    of pixels in reading order.
+    On a text explained by words a word is found once: its score is the sum of its tokens', of importance their mean,
+    and it belongs to the rationale if any of them does. An absent token ends a passage. On images, where passages mean
+    little, they are runs of pixels in reading order.
 
     Higher is better. Bounds: at most 1. Cost: no evaluation. Needs: mask.
 

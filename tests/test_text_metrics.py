@@ -80,6 +80,16 @@ def map_of(values, length=LENGTH):
     return whole(values, length)[:, None]
 
 
+SUM = "contribution"
+"""Units of which a word has the sum of its tokens' scores."""
+
+
+def noted(work, attribution):
+    """A map that the explicand knows as contributions."""
+    work.noted(attribution).units = SUM
+    return attribution
+
+
 def worth(work):
     """What each piece adds to the additive model, in NumPy."""
     gains = (bent(projected(work.inputs)) - bent(projected(MASK[None, :, None])))[0, 1 : COUNT + 1]
@@ -115,9 +125,9 @@ def test_aopc_bins_of_comprehensiveness_and_sufficiency(units, output):
     clean = float(work.clean.logit)
     empty = clean - gone[-1]
     numbers = list(TOKEN_FRACTIONS if units == "tokens" else WORD_FRACTIONS)
-    found = Comprehensiveness(output=output)(work, map_of(scores))
+    found = Comprehensiveness(output=output)(work, map_of(scores), units=SUM)
     assert found.item() == pytest.approx(np.mean(form(clean) - form(clean - gone[numbers])), abs=1e-5)
-    found = Sufficiency(output=output)(work, map_of(scores))
+    found = Sufficiency(output=output)(work, map_of(scores), units=SUM)
     assert found.item() == pytest.approx(np.mean(form(clean) - form(empty + gone[numbers])), abs=1e-5)
 
 
@@ -141,7 +151,7 @@ def test_curves(units):
         (AOPC(output="logit"), gone.mean()),
         (Monotonicity(output="logit"), np.mean(np.diff(gone) >= 0)),
     ):
-        assert metric(work, map_of(scores)).item() == pytest.approx(expected, rel=1e-4)
+        assert metric(work, map_of(scores), units=SUM).item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("units", UNITS)
@@ -155,7 +165,7 @@ def test_a_decision_flips_after_the_shortest_prefix_that_exceeds_the_margin(unit
     pieces = by_piece(np.ones(COUNT), units)
     scores = by_piece(np.arange(COUNT, 0, -1.0), units)
     prefix = int(np.argmax(np.cumsum(pieces[np.argsort(-scores)]) > 3.5)) + 1
-    found = DecisionFlip()(shifted, map_of(np.arange(COUNT, 0, -1.0)))
+    found = DecisionFlip()(shifted, map_of(np.arange(COUNT, 0, -1.0)), units=SUM)
     assert found.item() == pytest.approx(prefix / len(pieces))
     assert prefix == (4 if units == "tokens" else 2)  # two words of two and three tokens
     assert DecisionFlip()(text(_minus(-50)), map_of(range(COUNT))).item() == 1
@@ -177,7 +187,7 @@ def test_effective_complexity_is_the_part_that_keeps_the_score(units):
     loss = np.abs(gone[-1] - gone)  # of what is kept so far
     enough = [all(loss[later:] <= 0.1 * loss[0]) for later in range(len(loss))]
     expected = enough.index(True) / (len(loss) - 1)
-    assert EffectiveComplexity(output="logit")(work, map_of(scores)).item() == pytest.approx(expected)
+    assert EffectiveComplexity(output="logit")(work, map_of(scores), units=SUM).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("units", UNITS)
@@ -205,14 +215,18 @@ def test_complexity_counts_what_is_told_apart(units):
     work, scores = text(bag(), units), normal(COUNT, seed=3).numpy()
     sizes = np.sort(np.abs(by_piece(scores, units)))
     shares = sizes / sizes.sum()
-    assert Entropy()(work, map_of(scores)).item() == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-5)
+    assert Entropy()(work, map_of(scores), units=SUM).item() == pytest.approx(
+        -(shares * np.log(shares)).sum(), rel=1e-5
+    )
     places = 2 * np.arange(1, len(sizes) + 1) - len(sizes) - 1
-    assert Sparseness()(work, map_of(scores)).item() == pytest.approx((places * shares).sum() / len(sizes), rel=1e-5)
+    assert Sparseness()(work, map_of(scores), units=SUM).item() == pytest.approx(
+        (places * shares).sum() / len(sizes), rel=1e-5
+    )
     even = np.array([1 / WORDS.count(word) for word in WORDS]) if units == "words" else np.ones(COUNT)
-    assert Entropy()(work, map_of(even)).item() == pytest.approx(math.log(len(sizes)), rel=1e-6)
-    assert Sparseness()(work, map_of(even)).item() == pytest.approx(0, abs=1e-6)
+    assert Entropy()(work, map_of(even), units=SUM).item() == pytest.approx(math.log(len(sizes)), rel=1e-6)
+    assert Sparseness()(work, map_of(even), units=SUM).item() == pytest.approx(0, abs=1e-6)
     one = np.array([word == 2 for word in WORDS], dtype=float) if units == "words" else np.eye(COUNT)[2]
-    assert Entropy()(work, map_of(one)).item() == 0
+    assert Entropy()(work, map_of(one), units=SUM).item() == 0
 
 
 # -- localization --
@@ -233,11 +247,13 @@ def test_words_are_found_as_pieces_of_their_own(metric):
     small = rationale([inside.tolist()])
     tokens, whole_text = text(bag(), mask=INSIDE), rationale([INSIDE])
     words = scored([by_piece(scores, "words").tolist()])
-    torch.testing.assert_close(metric.raw(work, map_of(scores)), metric.raw(small, words))
+    torch.testing.assert_close(metric.raw(work, noted(work, map_of(scores))), metric.raw(small, words))
     torch.testing.assert_close(metric.raw(tokens, map_of(scores)), metric.raw(whole_text, scored([scores.tolist()])))
     if not isinstance(metric, TokenIou):  # of which chance is drawn
-        torch.testing.assert_close(metric(work, map_of(scores)), metric(small, words))
-        torch.testing.assert_close(metric(tokens, map_of(scores)), metric(whole_text, scored([scores.tolist()])))
+        torch.testing.assert_close(metric(work, map_of(scores), units=SUM), metric(small, words))
+        torch.testing.assert_close(
+            metric(tokens, map_of(scores), units=SUM), metric(whole_text, scored([scores.tolist()]))
+        )
 
 
 @pytest.mark.parametrize("units", UNITS)
@@ -270,9 +286,26 @@ def test_the_top_token_points_at_the_rationale_or_near_it():
     assert METRICS["token_pointing"] == PointingGame(0)
     words = rationale([[0, 0, 1, 0, 0, 0]], groups=[[0, 0, 1, 1, 1, 2]])
     found = scored([[2, 2, -1, 3, 3, 4.5]])
+    words.noted(found).units = SUM
     assert PointingGame(0).raw(words, found).item() == 1
     assert PointingGame(0).raw(rationale([[0, 0, 1, 0, 0, 0]]), found).item() == 0
     assert PointingGame(1.5).chance(words).item() == pytest.approx(2 / 3)  # token 1 is near, and is half of a word
+
+
+def test_of_importance_a_word_has_the_mean():
+    """As a method by word gives it, all of it at each token: an even map is even, whatever the number of tokens."""
+    work, even = text(additive(), "words", mask=INSIDE), map_of(np.ones(COUNT))
+    assert Entropy()(work, even).item() == pytest.approx(math.log(5))
+    assert TokenAuprc()(work, even).item() == pytest.approx(0, abs=1e-6)
+    by_word = np.array([0.3, 0.9, 0.2, 0.5, 0.1])
+    spread = map_of(by_word[list(WORDS)])
+    gone = np.concatenate([[0], np.cumsum(by_piece(worth(work), "words")[np.argsort(-by_word)])])
+    expected = np.trapezoid(float(work.clean.logit) - gone, dx=1 / 5)
+    assert Deletion(output="logit")(work, spread).item() == pytest.approx(expected, rel=1e-4)
+    shared = map_of((by_word / np.bincount(WORDS))[list(WORDS)])
+    for metric in (MuFidelity(60, fraction=0.4), FaithfulnessEstimate(), EffectiveComplexity(output="logit")):
+        told = metric(work, shared, units="contribution").item()
+        assert metric(work, spread, units="importance").item() == pytest.approx(told, abs=1e-5)
 
 
 # -- padding --

@@ -206,7 +206,9 @@ def test_rows_are_cut_to_each_text_and_know_what_the_explicand_knows():
     assert first.title == "image 0\nclass 0"
     assert second.names == ("t0", "t1", "t2", "t3", "t4")
     assert second.note == "cut"
-    assert not (third.present is None or third.groups is None or third.mask is None)
+    assert third.present is not None
+    assert third.groups is not None
+    assert third.mask is not None
     assert third.present.tolist() == [False, True, True, False]
     assert third.groups.tolist()[1:3] == [0, 1]
     assert third.mask.tolist() == [False, True, False, False]

@@ -94,8 +94,10 @@ def test_a_word_is_found_once_by_the_sum_of_its_tokens():
     attribution = scored([[5, -2, 2, 3, -2, 4]])
     words = rationale([[1, 0, 0, 1]])
     for metric in (TokenAuprc(), RAW):
-        torch.testing.assert_close(metric(where, attribution), metric(words, scored([[3, 2, 1, 4]])))
-    assert RAW(where, attribution).item() == pytest.approx(1)
+        torch.testing.assert_close(
+            metric(where, attribution, units="contribution"), metric(words, scored([[3, 2, 1, 4]]))
+        )
+    assert RAW(where, attribution, units="contribution").item() == pytest.approx(1)
     assert RAW(rationale([[0, 1, 0, 0, 0, 1]]), attribution).item() < 0.7
 
 

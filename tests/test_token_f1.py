@@ -63,7 +63,9 @@ def test_a_word_is_found_once_and_absent_tokens_change_nothing():
     )
     attribution, words = scored([[99, 5, -2, 2, 3, -2, 4, 99]]), rationale([[1, 0, 0, 1]])
     for metric in METRICS:
-        torch.testing.assert_close(metric(where, attribution), metric(words, scored([[3, 2, 1, 4]])))
+        torch.testing.assert_close(
+            metric(where, attribution, units="contribution"), metric(words, scored([[3, 2, 1, 4]]))
+        )
         torch.testing.assert_close(metric.chance(where), metric.chance(words))
 
 

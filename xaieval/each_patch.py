@@ -59,5 +59,5 @@ class EachPatch(Perturbation):
             return super().predicted(explicand, attribution, units)
         if units == "gradient":
             attribution, units = (explicand.inputs - removal.values) * attribution, "contribution"
-        sums = explicand.patches(self.grid).sum(explicand.features(attribution, units))
+        sums = explicand.piece_scores(explicand.patches(self.grid), attribution, units)
         return sums[:, :, None].expand(-1, -1, self.repeats).flatten(1)

@@ -209,6 +209,21 @@ class Explicand(Noted):
         scores = self.modality.features(attribution, units or self.units_of(attribution))
         return scores if self.present is None else scores.masked_fill(~self.present, 0.0)
 
+    def piece_scores(self, pieces: Patches, attribution: Tensor, units: str | None = None) -> Tensor:
+        """Score of each piece `(N, P)`: the sum over its features.
+
+        Of importance the mean over a group's, since each of them has all of it: a word of many tokens must gain nothing
+        from their number.
+
+        Args:
+            pieces: Some pieces of these inputs.
+            attribution: `(N, C, *F)` or `(N, 1, *F)`.
+            units: Its units; None: as noted, or by shape.
+        """
+        units = units or self.units_of(attribution)
+        sums = pieces.sum(self.features(attribution, units))
+        return sums / pieces.area.clamp(min=1) if pieces is self.groups and units == "importance" else sums
+
     def response(self, perturbation: Perturbation) -> Response:
         """Changes of the score under a perturbation; computed once for all methods and metrics."""
         clean = self.clean
@@ -302,7 +317,7 @@ class Explicand(Noted):
         cut = None if segments == "patches" else segments_of(self, segments, grid)
         pieces: Patches = cut or self.patches(grid)
         bound = self.removal(removal, "curve")
-        values = pieces.sum(self.features(attribution))
+        values = self.piece_scores(pieces, attribution)
         if cut is not None:
             values = values / cut.area.clamp(min=1)
         order = Order.of(self, values, pieces.present, steps, seed)

@@ -22,7 +22,7 @@ class Localization(Metric):
     itself, `expected` where chance is not its share of the features.
 
     Where the explicand has groups, as a text explained by words, these are what is found: d counts groups. A group's
-    score is the sum of its features', and it lies inside the region if any of its features does.
+    score is the sum of its features', of importance their mean, and it lies inside the region if any feature does.
 
     Undefined: an empty mask, and a region that covers everything, so that nothing can lie outside.
     """

@@ -124,7 +124,7 @@ class PatchMask(Perturbation):
             return super().predicted(explicand, attribution, units)
         if units == "gradient":
             attribution, units = (explicand.inputs - removal.values) * attribution, "contribution"
-        sums = explicand.patches(self.grid).sum(explicand.features(attribution, units))
+        sums = explicand.piece_scores(explicand.patches(self.grid), attribution, units)
         return torch.einsum("nsp,np->ns", self.masks(explicand).double(), sums.double()).float()
 
 

@@ -11,9 +11,10 @@ from xaieval.explicand import Explicand
 
 
 def piece_scores(explicand: Explicand, attribution: Tensor) -> Tensor:
-    """Signed scores `(N, d)`, 0 where there is no piece; a group's is the sum of its features'."""
-    features = explicand.features(attribution)
-    return features.flatten(1) if explicand.groups is None else explicand.groups.sum(features)
+    """Signed scores `(N, d)`, 0 where there is no piece; of a group the sum, of importance the mean."""
+    if explicand.groups is None:
+        return explicand.features(attribution).flatten(1)
+    return explicand.piece_scores(explicand.groups, attribution)
 
 
 def pieces_present(explicand: Explicand) -> Tensor | None:

@@ -5,8 +5,8 @@
 
 A map with a sign is drawn on a diverging scale, symmetric about zero: blue is negative, white zero, red positive.
 Others run from zero (white) up. Both end at the 99th percentile of the sizes. Tokens of a word that were scored
-together are one, with the sum of their scores. Special tokens are gray, and a rationale is underlined where the dataset
-knows it. What was cut off a text is said below it.
+together are one, with the sum of their scores, of importance the mean. Special tokens are gray, and a rationale is
+underlined where the dataset knows it. What was cut off a text is said below it.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class TextRow:
         groups: The word of each token, `(T,)`, negative where it has none; None: each by itself.
         mask: True on the rationale, `(T,)`; None where it is not known.
         signed: Names of the maps whose scores have a sign, whatever the values are.
+        averaged: Names of the maps of importance, of which a word has the mean over its tokens, not the sum.
         note: What was cut off, in a sentence.
     """
 
@@ -76,6 +77,7 @@ class TextRow:
     groups: np.ndarray | None = None
     mask: np.ndarray | None = None
     signed: frozenset[str] = frozenset()
+    averaged: frozenset[str] = frozenset()
     note: str = ""
 
 
@@ -126,6 +128,7 @@ def text_rows(
         raise ValueError(f"texts {tuple(explicand.shape)} need the names of their tokens, a list for each; got {came}")
     scores = {name: explicand.features(one).cpu().numpy() for name, one in attributions.items()}
     signed = frozenset(name for name, one in attributions.items() if explicand.units_of(one) == "contribution")
+    averaged = frozenset(name for name, one in attributions.items() if explicand.units_of(one) == "importance")
     words = None if explicand.groups is None else _rows(explicand.groups.labels)
 
     def part(values: Any, row: int) -> Any:
@@ -141,6 +144,7 @@ def text_rows(
             part(words, row),
             part(masks, row),
             signed,
+            averaged,
             "" if notes is None else notes[row],
         )
         for row in range(explicand.count)
@@ -162,7 +166,7 @@ class Shown:
         cell: The characters.
         color: Background as `#rrggbb`; None: it has no score.
         ink: Color of the letters.
-        score: The sum of its tokens'; None: it has none.
+        score: That of its tokens; None: it has none.
         marked: Whether it belongs to the rationale.
     """
 
@@ -186,7 +190,8 @@ def _cells(row: TextRow) -> tuple[Cell, ...]:
 def _shown(row: TextRow, name: str, signed: bool) -> list[Shown]:
     """The cells of a text, colored by one map."""
     there, found = _present(row), _cells(row)
-    scores = {cell: float(row.maps[name][list(cell.tokens)].sum()) for cell in found if there[list(cell.tokens)].any()}
+    total = np.mean if name in row.averaged else np.sum
+    scores = {cell: float(total(row.maps[name][list(cell.tokens)])) for cell in found if there[list(cell.tokens)].any()}
     values = np.array(list(scores.values()))
     span = limits(values, signed=True)[1]
     return [_colored(row, cell, scores.get(cell), span, signed) for cell in found]
