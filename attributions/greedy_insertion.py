@@ -90,11 +90,11 @@ class GreedyInsertion(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The importance `(N, 1, *F)`."""
-        patches = explicand.patches(self.grid)
-        return segments_of(explicand, "grid", self.grid).share(self._importance(explicand, patches))
+        patches, segments = explicand.patches(self.grid), segments_of(explicand, "grid", self.grid)
+        return segments.share(self._importance(explicand, patches, segments.size[:, None]))
 
-    def _importance(self, explicand: Explicand, patches: Patches) -> Tensor:
-        """P for the first patch, 1 less for each later one, `(N, P)`; any number for absent ones."""
+    def _importance(self, explicand: Explicand, patches: Patches, size: Tensor) -> Tensor:
+        """P `(N, 1)` for the first patch, 1 less for each later one, `(N, P)`; any number for absent ones."""
         count, seed = patches.count, seed_of(self.seed, "greedy insertion")
         places = explicand.inputs.new_zeros(explicand.count, count)
         left = torch.ones_like(places, dtype=torch.bool) if patches.present is None else patches.present
@@ -110,7 +110,7 @@ class GreedyInsertion(Method):
             place = gone[:, step, None] + Order.of(explicand, values, left, self.steps, seed).rank
             now = left & (place < gone[:, step + 1, None])
             places, left = torch.where(now, place, places), left & ~now
-        return count - (total - 1 - places if self.backward else places)
+        return size - (total - 1 - places if self.backward else places)
 
     def _values(self, explicand: Explicand, patches: Patches, left: Tensor, candidates: int) -> Tensor:
         """What taking each patch that is left `(N, P)` is worth, `(N, P)`; any number at the others."""

@@ -75,35 +75,36 @@ class GuidedIG(Method):
         """The sums `(n, C, *F)` of a batch of whole samples."""
         baseline = removal(batch, torch.ones_like(batch.inputs[:, :1]))
         way = (batch.inputs - baseline).flatten(1)
+        entries = baseline.shape[1] * batch.of_rows(batch.explicand.sides).prod(1, keepdim=True)
         gone, total = torch.zeros_like(way), torch.zeros_like(way)  # gone: how far each entry is, a part of its way
         for step in range(1, self.steps + 1):
             point = torch.lerp(baseline, batch.inputs, gone.view_as(baseline))
             gradient = batch.gradients(point).flatten(1)
-            before, gone = gone, self._moved(gone, way.abs(), gradient.abs(), step / self.steps)
+            before, gone = gone, self._moved(gone, way.abs(), gradient.abs(), entries, step / self.steps)
             total += (gone - before) * gradient
         return (way * total).view_as(baseline)
 
-    def _moved(self, gone: Tensor, way: Tensor, size: Tensor, part: float) -> Tensor:
-        """Parts gone `(n, entries)` after a step that ends when, weighted with the lengths `way`, their mean is `part`.
+    def _moved(self, gone: Tensor, way: Tensor, size: Tensor, entries: Tensor, part: float) -> Tensor:
+        """Parts gone `(n, M)` after a step that ends when, weighted with the lengths `way`, their mean is `part`.
 
-        Entries are sorted once. Groups are cut off their order until none is left, without asking the device how many
-        are needed: a group that is not needed moves by the share 0.
+        Entries, of which each sample has `entries` `(n, 1)`, are sorted once. Groups are cut off their order until none
+        is left, without asking the device how many are needed: a group that is not needed moves by the share 0.
         """
-        high, entries = gone.new_full((), min(part + self.max_dist, 1.0)), gone.shape[1]
+        high = gone.new_full((), min(part + self.max_dist, 1.0))
         gone = gone.clamp(min=part - self.max_dist)
         missing = ((part - gone) * way).sum(1, keepdim=True, dtype=torch.float64)
         left = (high - gone) * way
         size = size.masked_fill(left == 0, torch.inf)  # what cannot move comes last
         ordered, order = size.sort(1)
         reach = left.gather(1, order).cumsum(1, dtype=torch.float64)
-        count = math.floor(self.fraction * (entries - 1)) + 1
+        count = (self.fraction * (entries - 1).double()).floor().long() + 1
         end, before = torch.zeros_like(missing, dtype=torch.int64), torch.zeros_like(missing)
         limits, shares = [], []
-        for _ in range(math.ceil(entries / count)):
-            limits.append(ordered.gather(1, (end + count - 1).clamp(max=entries - 1)))
+        for _ in range(math.ceil(1 / self.fraction)):
+            limits.append(ordered.gather(1, torch.minimum(end + count, entries) - 1))
             end = torch.searchsorted(ordered, limits[-1], right=True)  # equal ones with them
             after = reach.gather(1, end - 1)
             shares.append(torch.where(after > before, (missing - before) / (after - before), 0).clamp(0, 1).float())
             before = after
-        group = torch.searchsorted(torch.cat(limits, 1), size)
+        group = torch.searchsorted(torch.cat(limits, 1), size).clamp(max=len(limits) - 1)  # absent ones have no way
         return torch.lerp(gone, high, torch.cat(shares, 1).gather(1, group))

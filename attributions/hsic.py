@@ -73,7 +73,7 @@ class HSIC(Method):
     def attribute(self, explicand: Explicand) -> Tensor:
         """The indices, upsampled to `(N, 1, *F)`."""
         patches, removal = explicand.patches(self.grid), explicand.removal(self.removal)
-        design = explicand.design("hsic", self.seed, lambda seed: self._masks(patches.count, seed))
+        design = explicand.piece_design("hsic", self.seed, self._masks, patches.count)
         shown = explicand.inputs.new_empty(explicand.count, self.samples, patches.count)
 
         def inputs(batch: Batch) -> Tensor:
@@ -85,7 +85,7 @@ class HSIC(Method):
         indices = torch.stack([_dependence(masks, y) for masks, y in zip(shown.double(), scores.double(), strict=True)])
         return patches.upsample(indices.float())
 
-    def _masks(self, cells: int, seed: int) -> Tensor:
+    def _masks(self, seed: int, cells: int) -> Tensor:
         """Masks `(samples, d)`, 1 where a cell is visible."""
         if self.sampler == "sobol":
             points = SobolEngine(cells, scramble=True, seed=seed).draw(self.samples, dtype=torch.float32)

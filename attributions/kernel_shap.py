@@ -13,7 +13,7 @@ from xaieval.component import Method
 from xaieval.explicand import Explicand
 from xaieval.regression import NormalEquations, shapley_kernel, shapley_subsets
 from xaieval.removal import Removal
-from xaieval.segments import SEGMENTS, check_segments, segments_of
+from xaieval.segments import SEGMENTS, Segments, check_segments, segments_of
 
 RIDGE = 1e-8  # of the mean diagonal: where fewer subsets than segments were drawn, the shortest solution
 
@@ -77,30 +77,34 @@ class KernelSHAP(Method):
         segments = segments_of(explicand, self.segments, self.grid)
         removal, empty = explicand.removal(self.removal), explicand.removed(self.removal).logit
         equations, present = NormalEquations(explicand, segments.count), segments.present
-        enumerate_all = 2**segments.count - 2 <= self.samples
-        pairs = 2 ** (segments.count - 1) - 1 if enumerate_all else self.samples // 2
+        pairs = min(2 ** (segments.count - 1) - 1, self.samples // 2)
+        few = torch.exp2(segments.size.double()) - 2 <= self.samples
         for batch in explicand.batches(pairs, "scores"):
             there, here = batch.of_rows(present), segments.of(batch)
-            first, weights = _numbered(batch, there) if enumerate_all else (self._drawn(batch, there), None)
+            first, weights = self._subsets(batch, here, batch.of_rows(few))
             for shown in (first, there & ~first):
                 scores = batch.scores(removal(batch, here.spread(1 - shown.float()))).logit
                 equations.add(batch, shown, scores - batch.of_rows(empty), weights)
         values = _efficient(equations, explicand.clean.logit - empty, present.double())
         return segments.share(values.float())
 
-    def _drawn(self, batch: Batch, present: Tensor) -> Tensor:
-        """A subset for each pair, `(n, P)`."""
-        return shapley_subsets(batch.uniform("kernel shap", self.seed, (present.shape[1] + 1,)), present)
+    def _subsets(self, batch: Batch, segments: Segments, few: Tensor) -> tuple[Tensor, Tensor]:
+        """A subset for each pair `(n, P)` and its weight `(n,)`: the next of all where segments are few, else drawn."""
+        drawn = shapley_subsets(batch.uniform("kernel shap", self.seed, (segments.count + 1,)), segments.present)
+        numbered, weights = _numbered(batch, segments)
+        return torch.where(few[:, None], numbered, drawn), torch.where(few, weights, 1.0)
 
 
-def _numbered(batch: Batch, present: Tensor) -> tuple[Tensor, Tensor]:
+def _numbered(batch: Batch, segments: Segments) -> tuple[Tensor, Tensor]:
     """All subsets without the last segment, numbered by their bits `(n, P)`, and their weights `(n,)`.
 
-    Where segments are absent each subset of the present ones comes equally often.
+    Where segments are absent each subset of the present ones comes equally often. What is numbered after the last
+    subset weighs nothing.
     """
-    bits = torch.arange(present.shape[1], device=present.device)
-    subsets = ((batch.variants[:, None] + 1 >> bits) & 1).bool() & present
-    return subsets, shapley_kernel(subsets.sum(1), present.sum(1))
+    number, present = batch.variants + 1, segments.present
+    subsets = ((number[:, None] >> segments.numbers.clamp(0, 62)) & 1).bool() & present
+    weights = shapley_kernel(subsets.sum(1), present.sum(1))
+    return subsets, weights * (number < torch.exp2(segments.size.double() - 1))
 
 
 def _efficient(equations: NormalEquations, change: Tensor, present: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from xaieval.batch import Batch
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 from xaieval.removal import Removal
@@ -71,19 +72,22 @@ class Occlusion(Method):
         removal, clean = explicand.removal(self.removal), explicand.clean.logit
         total, covered = torch.zeros_like(explicand.inputs[:, :1]), torch.zeros_like(explicand.inputs[:, :1])
         for batch in explicand.batches(prod(places), "scores"):
-            gone = self._windows(batch.variants, places, sides)
+            gone = self._windows(batch, places)
             drop = batch.of_rows(clean) - batch.scores(removal(batch, gone)).logit
             batch.add(total, gone * drop.view(-1, *[1] * (gone.dim() - 1)))
             batch.add(covered, gone)
-        return total / covered
+        return total / covered.clamp(min=1)
 
-    def _windows(self, number: Tensor, places: tuple[int, ...], sides: tuple[int, ...]) -> Tensor:
-        """The windows with these numbers `(n,)`, 1 inside and 0 outside, `(n, 1, *F)`."""
-        gone = torch.ones(len(number), 1, dtype=torch.float32, device=number.device)
-        for count, side in zip(places, sides, strict=True):
+    def _windows(self, batch: Batch, places: tuple[int, ...]) -> Tensor:
+        """The windows of each pair, 1 inside and 0 outside, `(n, 1, *F)`; those past the end of a sample are empty."""
+        explicand, number = batch.explicand, batch.variants
+        sides = batch.of_rows(explicand.sides)
+        gone = torch.ones(len(batch), 1, dtype=torch.float32, device=explicand.device)
+        for axis, count in enumerate(places):
             first = (number % count * self.stride)[:, None]
             number = number // count
-            place = torch.arange(side, device=number.device)
-            inside = (place >= first) & (place < first + self.window)
-            gone = gone[..., None] * inside.view(len(inside), *[1] * (gone.dim() - 1), side)
+            place = batch.of_rows(explicand.places(axis))
+            there = first < (sides[:, axis, None] - self.window).clamp(min=0) + self.stride
+            inside = (place >= first) & (place < first + self.window) & there
+            gone = gone[..., None] * inside.view(len(batch), *[1] * (gone.dim() - 1), -1)
         return gone

@@ -59,7 +59,7 @@ class Permuted(Method):
         """The shuffled map, of the shape of the method's."""
         maps = explicand.attribution(self.method)
         flat = maps.flatten(2)
-        source, place = _order(explicand, explicand.uniform("permuted", self.seed, flat.shape[2:]))
+        source, place = _order(explicand, explicand.uniform("permuted", self.seed).flatten(1))
         moved = flat.gather(2, source[:, None].expand_as(flat))
         return torch.empty_like(flat).scatter_(2, place[:, None].expand_as(flat), moved).view_as(maps)
 

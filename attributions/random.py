@@ -31,4 +31,4 @@ class Random(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """Random numbers `(N, 1, *F)`."""
-        return explicand.uniform("random", self.seed, (1, *explicand.shape[2:]))
+        return explicand.uniform("random", self.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar, final
 
 import torch
@@ -24,7 +23,7 @@ class RISE(Method):
     Each mask has `grid` x `grid` cells, visible with the given probability, interpolated bilinearly to `grid + 1`
     cells of `C = ceil(side / grid)` pixels per side and cropped at a random shift of 0 to C - 1 pixels (section 3.2).
     What is hidden is replaced by the removal. Masks are made batch by batch from cells and shifts, which all samples
-    share.
+    share. Pieces that are no grid, such as the tokens or words of a text, are visible or hidden as a whole.
 
     Normalization: `masks` divides each pixel's sum by the sum of the masks there, the mean score given that the pixel
     is visible; `paper` divides by `samples` times probability, which is the same in expectation but noisier. With
@@ -76,13 +75,13 @@ class RISE(Method):
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The weighted mean of the masks, `(N, 1, *F)`."""
-        sides = tuple(explicand.shape[2:])
-        cells = explicand.modality.coarse(explicand.inputs, self.grid)
-        design = explicand.design("rise", self.seed, lambda seed: self._design(prod(cells) + len(cells), seed))
-        removal = explicand.removal(self.removal)
+        patches, removal = explicand.patches(self.grid), explicand.removal(self.removal)
+        numbers = patches.count + len(patches.shape)
+        design = explicand.piece_design("rise", self.seed, self._design, numbers)
         total, shown = torch.zeros_like(explicand.inputs[:, :1]), torch.zeros_like(explicand.inputs[:, :1])
         for batch in explicand.batches(self.samples, "scores"):
-            masks = self._masks(batch.pick(design), cells, sides)
+            cells, shifts = batch.pick(design).split((patches.count, len(patches.shape)), 1)
+            masks = patches.of(batch).smooth((cells < self.probability).float(), shifts)
             scores = batch.scores(removal(batch, 1 - masks)).of(self.score)
             batch.add(total, masks * scores.view(-1, *[1] * (masks.dim() - 1)))
             batch.add(shown, masks)
@@ -90,28 +89,7 @@ class RISE(Method):
             return total / (self.samples * self.probability)
         return total / shown.clamp(min=torch.finfo(shown.dtype).tiny)  # 0 where no mask showed the pixel
 
-    def _design(self, numbers: int, seed: int) -> Tensor:
+    def _design(self, seed: int, numbers: int) -> Tensor:
         """For each mask a uniform number in [0, 1) for each cell and each axis' shift, `(samples, numbers)`."""
         generator = torch.Generator().manual_seed(seed)
         return torch.rand(self.samples, numbers, generator=generator, dtype=torch.float32)
-
-    def _masks(self, rows: Tensor, cells: tuple[int, ...], sides: tuple[int, ...]) -> Tensor:
-        """Visible parts `(n, 1, *F)` in [0, 1] of rows `(n, numbers)`."""
-        numbers, shifts = rows.split((prod(cells), len(cells)), 1)
-        masks: Tensor = (numbers < self.probability).float().unflatten(1, cells)
-        for shift, count, side in zip(shifts.unbind(1), cells, sides, strict=True):
-            # The first axis of cells becomes the last axis of pixels, so after all axes they are in order again.
-            masks = torch.einsum("nc...,nfc->n...f", masks, _bilinear(shift, count, side))
-        return masks[:, None]
-
-
-def _bilinear(shift: Tensor, cells: int, side: int) -> Tensor:
-    """Weights `(n, side, cells)` that interpolate cells to (cells + 1) ceil(side / cells) pixels and crop `side`.
-
-    Pixel centers are aligned as in `interpolate(..., align_corners=False)`; shifts `(n,)` are in [0, 1) cells.
-    """
-    size = -(-side // cells)
-    pixels = torch.arange(side, device=shift.device) + torch.floor(shift * size)[:, None]
-    place = ((pixels + 0.5) * (cells / ((cells + 1) * size)) - 0.5).clamp(0, cells - 1)
-    distance = place[..., None] - torch.arange(cells, device=shift.device)
-    return (1 - distance.abs()).clamp(min=0)

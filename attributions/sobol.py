@@ -161,7 +161,7 @@ class Sobol(Method):
         """Scores `(N, designs, blocks)` at A, all C_i and, for first order, B."""
         patches, removal = explicand.patches(self.grid), explicand.removal(self.removal)
         purpose = f"sobol {scramble}" if scramble else "sobol"
-        design = explicand.design(purpose, self.seed, lambda seed: self._points(patches.count, seed))
+        design = explicand.piece_design(purpose, self.seed, self._points, patches.count, parts=2)
         blocks = patches.count + ORDERS.index(order) + 1
 
         def inputs(batch: Batch) -> Tensor:
@@ -172,19 +172,19 @@ class Sobol(Method):
                 return batch.restore(batch.inputs + self.amplitude * (patches.of(batch).spread(kept) - 0.5))
             return removal(batch, patches.of(batch).spread(1 - kept))
 
-        scores: Tensor = explicand.scores(inputs, self.designs * blocks).unflatten(1, (self.designs, blocks))
-        return scores
+        scores = explicand.scores(inputs, self.designs * blocks, pieces=blocks)
+        return scores.unflatten(1, (self.designs, blocks))  # type: ignore[no-any-return]
 
-    def _points(self, cells: int, seed: int) -> Tensor:
-        """Rows of A and B side by side, `(designs, 2 d)` in [0, 1]."""
+    def _points(self, seed: int, columns: int) -> Tensor:
+        """Rows of A and B, `(designs, columns)` in [0, 1]."""
         if self.sampler == "sobol":
-            return SobolEngine(2 * cells, scramble=True, seed=seed).draw(self.designs, dtype=torch.float32)
+            return SobolEngine(columns, scramble=True, seed=seed).draw(self.designs, dtype=torch.float32)
         random = np.random.default_rng(seed)
         if self.sampler == "monte_carlo":
-            points = random.random((self.designs, 2 * cells))
+            points = random.random((self.designs, columns))
         else:
             kind = stats.qmc.Halton if self.sampler == "halton" else stats.qmc.LatinHypercube
-            points = kind(2 * cells, rng=random).random(self.designs)
+            points = kind(columns, rng=random).random(self.designs)
         return torch.from_numpy(points).float()
 
     def _signs(self, explicand: Explicand) -> Tensor:

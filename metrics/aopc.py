@@ -49,11 +49,7 @@ class AOPC(CurveMetric):
         return drop_bounds(self.output)
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
-        """The mean drop `(N,)`, from drops: a difference of means would cancel.
-
-        Where there are fewer patches than steps, as in a short text, several points are one and count once.
-        """
+        """The mean drop `(N,)`, from drops: a difference of means would cancel."""
         curve = self.curve(explicand, attribution, "deletion")
         scores = curve.scores.of(self.output)
-        new = torch.nn.functional.pad(curve.fraction.diff(dim=1) > 0, (1, 0), value=True)
-        return ((scores[:, :1] - scores) * new).sum(1) / new.sum(1)
+        return ((scores[:, :1] - scores) * curve.apart).sum(1) / curve.apart.sum(1)

@@ -27,7 +27,7 @@ def values_of(function, method, side=2, count=1):
 
 
 def masks_of(method, cells, explicand):
-    return explicand.design("hsic", method.seed, lambda seed: method._masks(cells, seed))[0]
+    return explicand.design("hsic", method.seed, lambda seed: method._masks(seed, cells))[0]
 
 
 def slow(masks, y):
@@ -150,7 +150,7 @@ def test_permuting_masks_and_cells_permutes_indices():
 
 
 def test_latin_hypercube_shows_each_cell_in_half_of_the_masks():
-    masks = HSIC(100)._masks(49, 3)
+    masks = HSIC(100)._masks(3, 49)
     assert torch.equal(masks.sum(0), torch.full((49,), 50.0))
     points = qmc.LatinHypercube(49, rng=np.random.default_rng(3)).random(100)
     assert np.array_equal(masks.numpy(), points >= 0.5)
@@ -161,9 +161,9 @@ def test_latin_hypercube_shows_each_cell_in_half_of_the_masks():
 @pytest.mark.parametrize("grid", [7, 8])
 def test_sobol_masks_tell_cells_apart_from_256_samples(grid):
     for samples in (256, 512):
-        signs = 2 * HSIC(samples, grid, "sobol")._masks(grid**2, 0) - 1
+        signs = 2 * HSIC(samples, grid, "sobol")._masks(0, grid**2) - 1
         torch.testing.assert_close(signs.T @ signs / samples, torch.eye(grid**2), rtol=0, atol=0)
-    few = HSIC(64, grid, "sobol")._masks(grid**2, 0)
+    few = HSIC(64, grid, "sobol")._masks(0, grid**2)
     assert len(torch.cat((few, 1 - few), 1).unique(dim=1).T) <= 2 * 32
 
 
@@ -194,7 +194,7 @@ def test_samples_share_the_masks_and_copies_do_not():
     fresh, same = (method(batch.copies(batch.inputs, common_draws=common)) for common in (False, True))
     assert torch.equal(same, reference.repeat_interleave(2, 0))
     copy = batch.copies(batch.inputs)
-    masks = copy.design("hsic", 0, lambda seed: method._masks(4, seed))[1]  # those of every second copy
+    masks = copy.design("hsic", 0, lambda seed: method._masks(seed, 4))[1]  # those of every second copy
     expected = torch.from_numpy(slow(masks.double().numpy(), wave(masks).double().numpy()))
     assert_close(fresh[1].flatten(), expected, 1e-5)
     assert not torch.equal(fresh[0], fresh[1])

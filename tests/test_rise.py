@@ -7,6 +7,7 @@ from networks import assert_close, explained, network
 from torch.nn.functional import interpolate
 
 from xaieval.attributions.rise import RISE
+from xaieval.modalities.images import ImagePatches
 
 
 def recorded(function):
@@ -25,7 +26,7 @@ def test_masks_are_interpolated_cells_cropped_at_a_shift(sides):
     size = [-(-side // 7) for side in sides]
     cells = (rows[:, :49] < 0.4).float().view(12, 1, 7, 7)
     large = interpolate(cells, size=[8 * s for s in size], mode="bilinear", align_corners=False)
-    masks = RISE(probability=0.4)._masks(rows, (7, 7), sides)
+    masks = ImagePatches(sides, 7, torch.device("cpu")).smooth((rows[:, :49] < 0.4).float(), rows[:, 49:])
     for mask, image, shift in zip(masks, large, rows[:, 49:], strict=True):
         top, left = (int(u * s) for u, s in zip(shift, size, strict=True))
         torch.testing.assert_close(mask, image[:, top : top + sides[0], left : left + sides[1]], rtol=0, atol=1e-5)
@@ -41,7 +42,7 @@ def test_design_shows_cells_with_the_probability_and_uses_every_shift():
     assert masks.unique(dim=0).shape[0] == 3000
     # A pixel's mean has the variance of one cell at most, p (1 - p).
     assert float(((masks.mean(0) - 0.3) / (0.3 * 0.7 / 3000) ** 0.5).abs().max()) < 4.5
-    rows = RISE(3000)._design(51, 0)
+    rows = RISE(3000)._design(0, 51)
     counts = (rows[:, 49:] * 3).long().flatten().bincount()
     assert float(((counts - 2000) / (6000 * 2 / 9) ** 0.5).abs().max()) < 4
 

@@ -173,16 +173,16 @@ def test_every_sampler_finds_the_known_indices(sampler, order):
 def test_samplers_are_those_of_scipy():
     """The points, of a generator with the seed; the first points of a Sobol sequence are a scrambled net."""
     for sampler, engine in (("halton", qmc.Halton), ("latin_hypercube", qmc.LatinHypercube)):
-        points = Sobol(designs=16, sampler=sampler)._points(5, 7)
+        points = Sobol(designs=16, sampler=sampler)._points(7, 10)
         expected = engine(10, rng=np.random.default_rng(7)).random(16)
         np.testing.assert_allclose(points.numpy(), expected, rtol=0, atol=1e-7)  # in float32
-    points = Sobol(designs=16, sampler="monte_carlo")._points(5, 7)
+    points = Sobol(designs=16, sampler="monte_carlo")._points(7, 10)
     np.testing.assert_allclose(points.numpy(), np.random.default_rng(7).random((16, 10)), rtol=0, atol=1e-7)
 
 
 def test_sobol_points_are_scipys_net_scrambled():
     """Scrambling maps leading digits one to one, so what points share in the plain net they share afterwards."""
-    points = Sobol(designs=64)._points(5, 7).numpy()
+    points = Sobol(designs=64)._points(7, 10).numpy()
     plain = qmc.Sobol(10, scramble=False).random(64)
     for digits in range(1, 7):
         ours, theirs = (np.floor(table * 2**digits).T for table in (points, plain))
@@ -192,7 +192,7 @@ def test_sobol_points_are_scipys_net_scrambled():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_seed_decides_the_points(sampler):
-    first, again, other = (Sobol(designs=16, sampler=sampler)._points(5, seed) for seed in (3, 3, 4))
+    first, again, other = (Sobol(designs=16, sampler=sampler)._points(seed, 10) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.dtype == torch.float32
@@ -242,7 +242,7 @@ def test_a_cell_fades_to_each_removal(removal):
     seen.clear()
     method = Sobol(2, 8, removal=removal)
     method(explicand)
-    kept = spread(explicand.design("sobol", 0, lambda seed: method._points(4, seed))[0, :, :4].view(8, 2, 2), 8)
+    kept = spread(explicand.design("sobol", 0, lambda seed: method._points(seed, 8))[0, :, :4].view(8, 2, 2), 8)
     other = explicand.removal(removal).values
     torch.testing.assert_close(torch.cat(seen)[::5], kept * inputs + (1 - kept) * other, rtol=0, atol=1e-6)
 
@@ -256,7 +256,7 @@ def test_amplitude_shifts_cells_by_up_to_half_of_it():
     method = Sobol(2, 1024, amplitude=0.4)
     values = method(explicand)
     shift = torch.cat(seen) - inputs
-    kept = explicand.design("sobol", 0, lambda seed: method._points(4, seed))[0, :, :4]
+    kept = explicand.design("sobol", 0, lambda seed: method._points(seed, 8))[0, :, :4]
     torch.testing.assert_close(
         shift[::5], (0.4 * (spread(kept.view(-1, 2, 2), 8) - 0.5)).expand(-1, 3, -1, -1), rtol=0, atol=1e-6
     )

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Batch:
     """Some (sample, variant) pairs, n of them, that go through the model together."""
 
-    def __init__(self, explicand: Explicand, count: int, start: int, stop: int) -> None:
+    def __init__(self, explicand: Explicand, count: int, start: int, stop: int, alike: int = 1) -> None:
         self.explicand = explicand
-        self._count, self._start, self._stop = count, start, stop
+        self._count, self._start, self._stop, self._alike = count, start, stop, alike
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -167,14 +167,16 @@ class Batch:
     ) -> Tensor:
         owner = self.explicand
         keys = [
-            (seed, owner.ids[sample], owner.copy[sample], purpose, (self._start + pair) % self._count)
+            (seed, owner.ids[sample], owner.copy[sample], purpose, (self._start + pair) % self._count // self._alike)
             for sample, pairs in self._segments
             for pair in range(pairs.start, pairs.stop)
         ]
         values = draw(owner.shape[1:] if shape is None else shape, keys)
-        if shape is None and owner.present is not None:
-            return values * self.of(owner.present[:, None])
-        return values
+        if shape is not None:
+            return values
+        if owner.numbers is not None:
+            values = values.gather(-1, self.of(owner.numbers[:, None]).expand_as(values))
+        return values if owner.present is None else values * self.of(owner.present[:, None])
 
     def _ranked(self, values: Tensor) -> Tensor:
         missing = self.explicand.inputs.dim() - values.dim()

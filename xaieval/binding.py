@@ -31,10 +31,10 @@ def bind(
     inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()
     mask, present = _checked_mask("mask", mask, inputs), _checked_present(present, inputs)
     attended = _checked_attended(attended, present, inputs)
-    ids = _checked_ids(ids, inputs, attended)
+    ids = _checked_ids(ids, inputs, attended, classifier)
     rows: dict[str, Any] = {
         "attended": attended,
-        "groups": _checked_groups(groups, present, inputs),
+        "groups": _checked_groups(groups, present, inputs, classifier),
         "protected": _checked_mask("protected", protected, inputs),
     }
     meter = Meter(inputs.device)
@@ -68,12 +68,16 @@ def _checked_inputs(inputs: Tensor) -> Tensor:
     return inputs.detach()
 
 
-def _checked_ids(ids: Sequence[str] | None, inputs: Tensor, attended: Tensor | None) -> Sequence[str]:
+def _checked_ids(
+    ids: Sequence[str] | None, inputs: Tensor, attended: Tensor | None, classifier: Classifier
+) -> Sequence[str]:
     if ids is None and inputs.is_meta:
         return [f"sample {i}" for i in range(len(inputs))]
     if ids is None:
-        rows = (inputs,) if attended is None else (inputs, attended)
-        return [_content(*row) for row in zip(*(values.cpu() for values in rows), strict=True)]
+        rows = [values.cpu() for values in ((inputs,) if attended is None else (inputs, attended))]
+        if attended is not None and classifier.modality.ragged:  # how far a text is padded says nothing of it
+            return [_content(values[:, there]) for values, there in zip(*rows, strict=True)]
+        return [_content(*row) for row in zip(*rows, strict=True)]
     if len(ids) != len(inputs):
         raise ValueError(f"ids must name each of the {len(inputs)} samples, got {len(ids)}")
     return [str(name) for name in ids]
@@ -124,7 +128,9 @@ def _checked_attended(attended: Tensor | None, present: Tensor | None, inputs: T
     return attended
 
 
-def _checked_groups(groups: Tensor | None, present: Tensor | None, inputs: Tensor) -> Segments | None:
+def _checked_groups(
+    groups: Tensor | None, present: Tensor | None, inputs: Tensor, classifier: Classifier
+) -> Segments | None:
     if groups is None:
         return None
     expected = (len(inputs), *inputs.shape[2:])
@@ -133,14 +139,15 @@ def _checked_groups(groups: Tensor | None, present: Tensor | None, inputs: Tenso
         raise ValueError(f"groups must be integers {expected} for inputs {tuple(inputs.shape)}, got {came}")
     groups = groups.to(inputs.device).long()
     there = torch.ones_like(groups, dtype=torch.bool) if present is None else present
+    ragged = classifier.modality.ragged
     if groups.is_meta:
-        return Segments(groups, prod(expected[1:]))
+        return Segments(groups, prod(expected[1:]), ragged)
     if bool((there & (groups < 0)).any()):
         raise ValueError("groups must give each present feature a number from 0, got a negative one")
     count = int(groups.masked_fill(~there, 0).max()) + 1
     if count > prod(expected[1:]):
         raise ValueError(f"groups must be numbered from 0 without gaps, got the number {count - 1}")
-    return Segments(groups.masked_fill(~there, count), count)
+    return Segments(groups.masked_fill(~there, count), count, ragged)
 
 
 def _checked_target(target: Tensor | Sequence[int] | int, inputs: Tensor, classifier: Classifier) -> Tensor:

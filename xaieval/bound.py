@@ -53,7 +53,7 @@ class Bound:
         self.protected = protected
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
-        self.draws = Draws(inputs.device)
+        self.draws = Draws(inputs.device, classifier.modality.ragged)
         self._weights_version = classifier.weights_version
         self._shared: dict[str, tuple[Any, Ledger]] = {}
         self._kept: dict[str, Any] = {}
@@ -97,6 +97,22 @@ class Bound:
             absent = ~self.present[:, None]
             low, high = low.masked_fill(absent, torch.inf), high.masked_fill(absent, -torch.inf)
         return high.flatten(1).amax(1) - low.flatten(1).amin(1)
+
+    @cached_property
+    def numbers(self) -> Tensor | None:
+        """Each feature's number among those of its sample `(N, *F)`; None: its place in the tensor."""
+        return self.modality.numbers(self.inputs, self.present)
+
+    @cached_property
+    def sides(self) -> Tensor:
+        """How long each sample is along each axis, `(N, axes)`, without what it is padded with."""
+        return self.modality.sides(self.inputs, self.present)
+
+    def places(self, axis: int) -> Tensor:
+        """Where each feature lies along an axis of its sample, `(N, side)`; -1 where it is padding or the like."""
+        if self.numbers is not None:  # there is but one axis
+            return self.numbers if self.present is None else self.numbers.masked_fill(~self.present, -1)
+        return torch.arange(self.shape[2 + axis], device=self.device).expand(self.count, -1)
 
     # -- computed once --
 

@@ -27,6 +27,11 @@ class Curve:
     scores: Scores
     fraction: Tensor
 
+    @property
+    def apart(self) -> Tensor:
+        """Points at which more patches have gone than at the one before, and the first, `(N, steps + 1)`."""
+        return torch.nn.functional.pad(self.fraction.diff(dim=1) > 0, (1, 0), value=True)
+
     def area(self, score: str = "probability") -> Tensor:
         """Area below the curve by the trapezoid rule on [0, 1], `(N,)`."""
         return torch.trapezoid(self.scores.of(score), self.fraction, dim=1)
@@ -56,7 +61,9 @@ class Order:
             total = present.sum(1, keepdim=True).float()
         shuffle = explicand.uniform("ties", seed, (count,)).argsort(1)
         order = shuffle.gather(1, values.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
-        return cls(order.argsort(1), _numbers(total, steps, count))
+        # Points are numbered, and what is drawn there with them: on texts as many whatever the longest one is.
+        most = steps if isinstance(steps, tuple) or explicand.modality.ragged else min(steps, count)
+        return cls(order.argsort(1), _numbers(total, most))
 
     @property
     def inner(self) -> int:
@@ -75,10 +82,9 @@ class Order:
         return (rank < number if direction == "deletion" else rank >= number).float()
 
 
-def _numbers(total: Tensor, steps: int | tuple[float, ...], count: int) -> Tensor:
+def _numbers(total: Tensor, steps: int | tuple[float, ...]) -> Tensor:
     """How many of `total` `(N, 1)` patches have gone at each point: after equal steps, or at these parts of them."""
     if isinstance(steps, tuple):
         inner = [(part * total).round().clamp(min=1) for part in steps]
         return torch.cat((torch.zeros_like(total), *inner, total), 1)
-    steps = min(steps, count)
     return (torch.arange(steps + 1, device=total.device) / steps * total).round()

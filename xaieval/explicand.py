@@ -20,7 +20,7 @@ from torch import Tensor
 
 from xaieval.batch import Batch
 from xaieval.curve import Curve, Order
-from xaieval.draws import seed_of
+from xaieval.draws import BLOCK, seed_of
 from xaieval.modalities.modality import Patches
 from xaieval.noted import UNITS, Noted, version_of
 from xaieval.perturbation import Perturbation
@@ -133,36 +133,44 @@ class Explicand(Noted):
 
     # -- variants --
 
-    def batches(self, count: int, kind: str = "gradients") -> Iterator[Batch]:
+    def batches(self, count: int, kind: str = "gradients", pieces: int = 1) -> Iterator[Batch]:
         """All (sample, variant) pairs, sample by sample, in batches that fit the model.
 
         Args:
             count: Variants of each sample.
             kind: What the batches are for, `gradients` or `scores`; the model may take more inputs at once for scores.
+            pieces: How many variants in a row there are because inputs have so many pieces. Where these depend on the
+                longest input such variants share their draws, which else would depend on it too.
         """
         self._check_weights()
+        alike = pieces if self.modality.ragged else 1
         start, end = 0, self.count * count
         while start < end:
             stop = min(end, start + self.classifier.size(kind))
-            yield Batch(self, count, start, stop)
+            yield Batch(self, count, start, stop, alike)
             start = stop
 
-    def all_scores(self, make: Callable[[Batch], Tensor], count: int) -> Scores:
+    def all_scores(self, make: Callable[[Batch], Tensor], count: int, pieces: int = 1) -> Scores:
         """Scores `(N, count)` of the inputs `(n, C, *F)` that `make` gives for each batch of variants."""
         table = self.inputs.new_empty(self.count, count, 3)
-        for batch in self.batches(count, "scores"):
+        for batch in self.batches(count, "scores", pieces):
             batch.write(table, batch.scores(make(batch)).values)
         return Scores(table)
 
-    def scores(self, make: Callable[[Batch], Tensor], count: int, score: str = "logit") -> Tensor:
+    def scores(self, make: Callable[[Batch], Tensor], count: int, score: str = "logit", pieces: int = 1) -> Tensor:
         """One form of the scores `(N, count)` of the inputs `(n, C, *F)` that `make` gives for each batch."""
-        return self.all_scores(make, count).of(score)
+        return self.all_scores(make, count, pieces).of(score)
 
-    def uniform(self, purpose: str, seed: int, shape: Sequence[int]) -> Tensor:
-        """Uniform values in [0, 1), one draw `(N, *shape)` for each sample."""
-        return self.draws.uniform(
-            shape, [(seed, *owner, purpose, 0) for owner in zip(self.ids, self.copy, strict=True)]
-        )
+    def uniform(self, purpose: str, seed: int, shape: Sequence[int] | None = None) -> Tensor:
+        """Uniform values in [0, 1), one draw `(N, *shape)` for each sample; without a shape one for each feature.
+
+        Then it is `(N, 1, *F)`; absent features have any values.
+        """
+        keys = [(seed, *owner, purpose, 0) for owner in zip(self.ids, self.copy, strict=True)]
+        if shape is not None:
+            return self.draws.uniform(shape, keys)
+        values = self.draws.uniform((1, *self.shape[2:]), keys)
+        return values if self.numbers is None else values.gather(-1, self.numbers[:, None])
 
     def design(self, purpose: str, seed: int, make: Callable[[int], Tensor]) -> Tensor:
         """A design `(K, count, ...)` shared by all samples: K = 1, or one fresh design for each perturbed copy.
@@ -174,6 +182,33 @@ class Explicand(Noted):
         """
         copies = list(dict.fromkeys(self.copy))
         return torch.stack([make(seed_of(seed, purpose, copy)).to(self.device) for copy in copies])
+
+    def piece_design(
+        self, purpose: str, seed: int, make: Callable[[int, int], Tensor], pieces: int, parts: int = 1
+    ) -> Tensor:
+        """A design `(K, count, parts pieces)` as in `design`, with a column for each piece in each of some parts.
+
+        Where the number of pieces is that of the longest input, columns are made block by block, so that the first ones
+        do not depend on it. A block has its own seed, and the last columns of a design with all blocks before it: in a
+        sequence of low discrepancy no two blocks have the same dimensions.
+
+        Args:
+            purpose: What it is for; part of the seed.
+            seed: The method's seed.
+            make: The design `(count, columns)` for a 63-bit seed and a number of columns.
+            pieces: Number of pieces.
+            parts: How often pieces come, side by side.
+        """
+
+        def blocks(key: int) -> Tensor:
+            width = parts * BLOCK
+            found = [
+                make(seed_of(key, block), width * (block + 1))[:, -width:].unflatten(1, (BLOCK, parts))
+                for block in range(-(-pieces // BLOCK))
+            ]
+            return torch.cat(found, 1)[:, :pieces].mT.flatten(1)
+
+        return self.design(purpose, seed, blocks if self.modality.ragged else lambda key: make(key, parts * pieces))
 
     # -- removal, responses, curves --
 

@@ -155,15 +155,15 @@ class Square(Perturbation):
 
     def mask(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
-        sides = explicand.shape[2:]
-        size, *corners = batch.uniform("square", self.seed, (1 + len(sides),)).unbind(1)
-        length = 1 + torch.floor(size * max(1, int(self.largest * min(sides))))
+        sides = batch.of_rows(explicand.sides)
+        size, *corners = batch.uniform("square", self.seed, (1 + sides.shape[1],)).unbind(1)
+        length = 1 + torch.floor(size * (self.largest * sides.amin(1).double()).floor().clamp(min=1).float())
         mask = torch.ones_like(batch.inputs[:, :1])
-        for axis, (side, corner) in enumerate(zip(sides, corners, strict=True)):
+        for axis, (side, corner) in enumerate(zip(sides.unbind(1), corners, strict=True)):
             first = torch.floor(corner * (side - length + 1))
-            place = torch.arange(side, device=explicand.device) - first[:, None]
+            place = batch.of_rows(explicand.places(axis)) - first[:, None]
             inside = (place >= 0) & (place < length[:, None])
-            mask = mask * inside.view(-1, *(side if a == axis else 1 for a in range(-1, len(sides)))).float()
+            mask = mask * inside.view(len(batch), 1, *(-1 if a == axis else 1 for a in range(len(corners)))).float()
         return mask
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:

@@ -26,11 +26,13 @@ class Segments:
         labels: The number of each feature's segment `(N, *F)`, P at absent features.
         count: Number of segments P.
         shape: `(P,)`.
+        ragged: Whether P is that of the longest sample, so that nothing may depend on it.
     """
 
-    def __init__(self, labels: Tensor, count: int) -> None:
+    def __init__(self, labels: Tensor, count: int, ragged: bool = False) -> None:
         self.labels = labels
         self.count = count
+        self.ragged = ragged
         self.shape: tuple[int, ...] = (count,)
 
     @cached_property
@@ -43,13 +45,25 @@ class Segments:
         """Which segments are not empty, `(N, P)`."""
         return self.area > 0
 
+    @cached_property
+    def size(self) -> Tensor:
+        """How many segments a sample may have whatever its neighbors are, `(N,)`: its own where they are ragged."""
+        return self.present.sum(1) if self.ragged else torch.full_like(self.labels.flatten(1)[:, 0], self.count)
+
+    @cached_property
+    def numbers(self) -> Tensor:
+        """Each segment's number among these, `(N, P)`."""
+        if self.ragged:
+            return self.present.cumsum(1) - 1
+        return torch.arange(self.count, device=self.labels.device).expand(len(self.labels), -1)
+
     def of(self, batch: Batch) -> Segments:
         """The segments of each pair's sample."""
-        return Segments(batch.of_rows(self.labels), self.count)
+        return Segments(batch.of_rows(self.labels), self.count, self.ragged)
 
     def part(self, index: slice | Tensor) -> Segments:
         """The segments of some of the samples."""
-        return Segments(self.labels[index], self.count)
+        return Segments(self.labels[index], self.count, self.ragged)
 
     def sum(self, features: Tensor) -> Tensor:
         """Sums over each segment, `(N, *F)` to `(N, P)`.
@@ -71,6 +85,10 @@ class Segments:
 
     def upsample(self, values: Tensor) -> Tensor:
         """Each segment's value at all its features: nothing lies between segments."""
+        return self.spread(values)
+
+    def smooth(self, values: Tensor, shifts: Tensor) -> Tensor:
+        """Likewise: segments are no grid that could be moved."""
         return self.spread(values)
 
 

@@ -45,7 +45,8 @@ def similarity(explicand: Explicand, name: str, first: Tensor, second: Tensor, a
     if name == "spearman":
         values = spearman(one, two, present)
     else:  # of negative means the product is positive, so signed maps are shifted
-        values = ssim(*((one, two) if absolute else ((1 + one) / 2, (1 + two) / 2)), present)
+        pair = (one, two) if absolute else ((1 + one) / 2, (1 + two) / 2)
+        values = _ragged(*pair, present) if explicand.modality.ragged else ssim(*pair, present)
     exactly = torch.zeros_like(values)
     flat, other = (constant(features.flatten(1), exactly, present.flatten(1)) for features in (one, two))
     return values.masked_fill(flat ^ other, torch.nan).masked_fill(flat & other, 1.0).float()
@@ -58,14 +59,14 @@ def spearman(first: Tensor, second: Tensor, present: Tensor) -> Tensor:
     return pearson(one, two, there)
 
 
-def ssim(first: Tensor, second: Tensor, present: Tensor) -> Tensor:
+def ssim(first: Tensor, second: Tensor, present: Tensor, window: int = WINDOW) -> Tensor:
     """Mean structural similarity `(N,)` (Wang 2004, DOI 10.1109/TIP.2003.819861) of features `(N, *F)` in [0, 1].
 
     Over all square windows of 7 features (the side's largest odd number where that is less) without an absent one, or
     with the fewest, whose present features alone count; with sample variances and the constants .01 and .03.
     """
     side = min(first.shape[1:])
-    size = min(WINDOW, side - 1 + side % 2)
+    size = min(window, side - 1 + side % 2)
     inside = present.double()
     count = _sums(inside, size).round()
 
@@ -73,12 +74,20 @@ def ssim(first: Tensor, second: Tensor, present: Tensor) -> Tensor:
         return _sums(values * inside, size) / count
 
     one, two = mean(first), mean(second)
-    scale = count / (count - 1)
+    scale = count / (count - 1).clamp(min=1)
     square, other, both = ((mean(a * b) - mean(a) * mean(b)) * scale for a, b in _pairs(first, second))
     low, high = 0.01**2, 0.03**2
     quotient = (2 * one * two + low) * (2 * both + high) / ((one**2 + two**2 + low) * (square + other + high))
     fullest = count == count.flatten(1).amax(1).view(-1, *(1,) * (count.dim() - 1))
     return torch.where(fullest, quotient, 0).flatten(1).sum(1) / fullest.flatten(1).sum(1)
+
+
+def _ragged(first: Tensor, second: Tensor, present: Tensor) -> Tensor:
+    """The same for `(N, T)`, in windows as large as each sample's own present features allow."""
+    count, values = present.sum(1), ssim(first, second, present)
+    for window in range(WINDOW - 2, 0, -2):
+        values = torch.where(count < window + 2, ssim(first, second, present, window), values)
+    return values
 
 
 def _pairs(first: Tensor, second: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:

@@ -69,6 +69,20 @@ class ImagePatches:
         size = (len(self._rows), len(self._columns))
         return _interpolated(values.unflatten(1, (1, *self.shape)), size, "bilinear")
 
+    def smooth(self, values: Tensor, shifts: Tensor) -> Tensor:
+        """A mask of the patches, interpolated to one patch more per side and cropped at a shift (RISE).
+
+        Args:
+            values: `(n, P)`.
+            shifts: In patches, `(n, 2)` in [0, 1); each is rounded down to pixels.
+        """
+        masks: Tensor = values.unflatten(1, self.shape)
+        sides = (len(self._rows), len(self._columns))
+        for shift, count, side in zip(shifts.unbind(1), self.shape, sides, strict=True):
+            # The first axis of cells becomes the last axis of pixels, so after all axes they are in order again.
+            masks = torch.einsum("nc...,nfc->n...f", masks, _bilinear(shift, count, side))
+        return masks[:, None]
+
 
 @dataclass(frozen=True)
 class Images(Modality):
@@ -167,10 +181,6 @@ class Images(Modality):
         )
         return (rows[:, None] * columns).expand(inputs.shape[0], 1, -1, -1).contiguous()
 
-    def coarse(self, inputs: Tensor, cells: int) -> tuple[int, ...]:
-        """The shape of a coarse grid of at most `cells` per side."""
-        return tuple(min(cells, side) for side in inputs.shape[2:])
-
     def superpixels(self, inputs: Tensor, count: int, present: Tensor | None) -> Tensor:
         """The number of each pixel's SLIC superpixel, from 0 to `count` - 1 at most, `(N, H, W)`; made on the host.
 
@@ -185,6 +195,18 @@ class Images(Modality):
 
 def _interpolated(maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
     return functional.interpolate(maps, size=size, mode=mode, align_corners=None if mode == "nearest" else False)
+
+
+def _bilinear(shift: Tensor, cells: int, side: int) -> Tensor:
+    """Weights `(n, side, cells)` that interpolate cells to (cells + 1) ceil(side / cells) pixels and crop `side`.
+
+    Pixel centers are aligned as in `interpolate(..., align_corners=False)`; shifts `(n,)` are in [0, 1) cells.
+    """
+    size = -(-side // cells)
+    pixels = torch.arange(side, device=shift.device) + torch.floor(shift * size)[:, None]
+    place = ((pixels + 0.5) * (cells / ((cells + 1) * size)) - 0.5).clamp(0, cells - 1)
+    distance = place[..., None] - torch.arange(cells, device=shift.device)
+    return (1 - distance.abs()).clamp(min=0)
 
 
 def _slic(photo: Any, count: int) -> Any:

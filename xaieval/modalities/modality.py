@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -48,11 +48,25 @@ class Patches(Protocol):
     def upsample(self, values: Tensor) -> Tensor:
         """A map of importance `(N, P)` at the resolution of the features, `(N, 1, *F)`; values keep."""
 
+    def smooth(self, values: Tensor, shifts: Tensor) -> Tensor:
+        """A mask of the pieces `(N, P)` for all features, `(N, 1, *F)`, interpolated where pieces have neighbors.
+
+        Args:
+            values: `(N, P)` in [0, 1].
+            shifts: By how much of a piece the grid is moved along each of its axes, `(N, axes)` in [0, 1).
+        """
+
 
 @dataclass(frozen=True)
 class Modality:
-    """How inputs are removed from, cut into pieces, upsampled and looked at without a model."""
+    """How inputs are removed from, cut into pieces, upsampled and looked at without a model.
 
+    Attributes:
+        ragged: Whether inputs of a batch are padded to the longest of them, in the last dimension. Then nothing may
+            depend on its length, nor on that of the pieces: an input is what is present of it.
+    """
+
+    ragged: ClassVar[bool] = False
     name: str = "input"
     zero_is_zero: bool = True  # removal by zero is a product, which saves a blend
 
@@ -125,9 +139,17 @@ class Modality:
         """A Gaussian in the middle with standard deviation `width` times the side, `(N, 1, *F)`."""
         self._refuse("a middle")
 
-    def coarse(self, inputs: Tensor, cells: int) -> tuple[int, ...]:
-        """The shape of a coarse grid of at most `cells` per side."""
-        self._refuse("a grid")
+    def numbers(self, inputs: Tensor, present: Tensor | None) -> Tensor | None:
+        """Each feature's number among those of its input, `(N, *F)`; None: its place in the tensor.
+
+        A feature that is absent has that of a neighbor.
+        """
+        return None
+
+    def sides(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """How long each input is along each axis, `(N, axes)`, without what it is padded with."""
+        count, device = len(inputs), inputs.device
+        return torch.stack([torch.full((count,), side, device=device) for side in inputs.shape[2:]], 1)
 
     def superpixels(self, inputs: Tensor, count: int, present: Tensor | None) -> Tensor:
         """The number of each feature's superpixel, from 0 to `count` - 1 at most, `(N, *F)`."""

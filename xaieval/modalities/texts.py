@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as functional
@@ -32,6 +33,7 @@ class Texts(Modality):
             `repr`: they are weights of the model.
     """
 
+    ragged: ClassVar[bool] = True
     name: str = "text"
     zero_is_zero: bool = False
     mask: Tensor | None = field(default=None, repr=False)
@@ -93,10 +95,18 @@ class Texts(Modality):
         yield from self._vocabulary.split(max(1, BLOCK // columns))
 
     def patches(self, inputs: Tensor, grid: int, present: Tensor | None) -> Segments:
-        """Each token alone."""
-        count = inputs.shape[2]
-        tokens = torch.arange(count, device=inputs.device).expand(len(inputs), -1)
-        return Segments(tokens if present is None else tokens.masked_fill(~present, count), count)
+        """Each token alone, numbered among those that are present."""
+        count, tokens = inputs.shape[2], self.numbers(inputs, present)
+        return Segments(tokens if present is None else tokens.masked_fill(~present, count), count, ragged=True)
+
+    def numbers(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Each token's number among those that are present, `(N, T)`."""
+        there = torch.ones_like(inputs[:, 0], dtype=torch.bool) if present is None else present
+        return (there.cumsum(1) - 1).clamp(min=0)
+
+    def sides(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """How many tokens are present, `(N, 1)`."""
+        return super().sides(inputs, present) if present is None else present.sum(1, keepdim=True)
 
     def upsample(self, maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
         """Scores `(N, 1, t)` of t places along the text at its tokens; of the tokens themselves as they are."""
@@ -135,10 +145,6 @@ class Texts(Modality):
         place = (there.cumsum(1) - 0.5) / there.sum(1, keepdim=True)
         blob: Tensor = torch.exp(-((place - 0.5) ** 2) / (2 * width**2)) * there
         return blob[:, None]
-
-    def coarse(self, inputs: Tensor, cells: int) -> tuple[int, ...]:
-        """One cell for each token."""
-        return (inputs.shape[2],)
 
 
 def _digest(embedding: Tensor | None) -> str:
