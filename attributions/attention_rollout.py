@@ -25,8 +25,9 @@ class AttentionRollout(Method):
     equation 1; both unverified). The map is the mean of R's rows over the tokens that the logits read behind the last
     attention, each of the same weight: the class token, class and distillation token, or all patches where they are
     averaged. These are found once for a model by the gradient there, and so is the grid of places, see
-    `xaieval.token_grid`; nothing is known by name or place. Rows of R sum to 1: the map and what other tokens keep do
-    so too, before upsampling. The rollout does not depend on the class.
+    `xaieval.token_grid`; nothing is known by name or place. On a text each token is a place of its own, and which are
+    read is found for each text; padding gives nothing. Rows of R sum to 1: the map and what other tokens keep do so
+    too, before upsampling. The rollout does not depend on the class.
 
     Units: importance. Never negative. The grid of patches is upsampled bilinearly and keeps its values.
 

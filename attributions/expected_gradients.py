@@ -36,7 +36,8 @@ class ExpectedGradients(Method):
 
     Attributes:
         samples: Number of draws; Captum's 5 are too few for images.
-        noise: Standard deviation of the baselines as a part of the range.
+        noise: Standard deviation of the baselines as a part of the range; for a text of the root mean square of its
+            embeddings.
         removal: The middle of the baselines: the input with every feature removed.
         seed: Seed of a and of the noise.
 

@@ -54,7 +54,8 @@ class InfidelityOptimal(Method):
         grid: Patches per side; SLIC cuts the square of it at most. With `patches` these are what is removed.
         fraction: Part of the patches removed in each draw, in (0, 1], for `patches`.
         largest: Largest side as a part of the image's shorter side, in (0, 1], for `square`.
-        noise: Standard deviation in pixel units, for `gaussian` and `noisy_baseline`.
+        noise: Standard deviation in pixel units, for `gaussian` and `noisy_baseline`; for a text in the root mean
+            square of its embeddings.
         removal: What replaces removed features.
         seed: Seed of the draws.
 

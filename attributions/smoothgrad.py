@@ -41,7 +41,7 @@ class SmoothGrad(Method):
     Attributes:
         samples: Number of noisy copies; the paper sees little gain above 50.
         noise: As a part of the range, the standard deviation of a gaussian (.1 to .2 in the paper) or half the width of
-            a box.
+            a box; for a text as a part of the root mean square of its embeddings.
         variant: mean, squared or variance.
         method: What is explained at each copy.
         seed: Seed of the noise, which is the same for the three variants.

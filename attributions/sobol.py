@@ -86,7 +86,8 @@ class Sobol(Method):
         order: total or first.
         sampler: sobol or halton (both scrambled), latin_hypercube or monte_carlo.
         removal: What a cell fades to.
-        amplitude: Above 0 cells are shifted by up to half of it, in pixel units; the authors' code has 1.
+        amplitude: Above 0 cells are shifted by up to half of it, in pixel units, for a text in the root mean square of
+            its embeddings; the authors' code has 1.
         signed: Whether indices get the sign of the drop.
         seed: Seed of the sampler. All samples share the design.
         threshold: Whether a cell is kept as a whole where `m_i >= 1/2` and else removed as a whole, so that no input
@@ -169,7 +170,8 @@ class Sobol(Method):
             if self.threshold:
                 kept = (kept >= 0.5).float()
             if self.amplitude:
-                return batch.restore(batch.inputs + self.amplitude * (patches.of(batch).spread(kept) - 0.5))
+                shift = batch.of(self.amplitude * explicand.scale) * (patches.of(batch).spread(kept) - 0.5)
+                return batch.restore(batch.inputs + shift)
             return removal(batch, patches.of(batch).spread(1 - kept))
 
         scores = explicand.scores(inputs, self.designs * blocks, pieces=blocks)

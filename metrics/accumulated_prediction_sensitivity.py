@@ -31,7 +31,7 @@ class AccumulatedPredictionSensitivity(Metric):
     nothing, and `skipped: cost` over the budget.
 
     It judges the model and not the map, so that every method has the same value; the map is asked for as for any
-    metric. Embeddings of another length or scale have other gradients: compare models on the same inputs.
+    metric. Gradients are per unit of the input: a pixel's range, or the root mean square of a text's embeddings.
 
     Differs from the paper: the weights, which the paper leaves to the user, are fixed; the mean over S makes texts of
     different lengths comparable. Which norm the paper takes over a token's embedding is unverified.
@@ -63,7 +63,7 @@ class AccumulatedPredictionSensitivity(Metric):
             return explicand.inputs.new_full((explicand.count,), torch.nan)
         protected = _protected(explicand)
         sizes = explicand.shared("accumulated prediction sensitivity", lambda: _sensitivity(explicand))
-        return (sizes * protected).flatten(1).sum(1) / protected.flatten(1).sum(1)
+        return explicand.scale * (sizes * protected).flatten(1).sum(1) / protected.flatten(1).sum(1)
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""

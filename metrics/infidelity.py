@@ -46,7 +46,8 @@ class Infidelity(Metric):
         grid: Patches per side, for `patches` and `shapley`.
         fraction: Part of the patches removed in each draw, in (0, 1], for `patches`.
         largest: Largest side as a part of the image's shorter side, in (0, 1], for `square`.
-        noise: Standard deviation in pixel units, for `gaussian` and `noisy_baseline`.
+        noise: Standard deviation in pixel units, for `gaussian` and `noisy_baseline`; for a text in the root mean
+            square of its embeddings.
         removal: What replaces removed features, for `patches`, `square` and `shapley`.
         seed: Seed of the draws.
         scaling: positive: beta is at least 0; signed: beta may be negative.

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from xaieval.component import Method
@@ -31,7 +32,8 @@ class InputInvariance(Repeated):
     Differs from the paper, which looks at maps only: a number, and the class of the original explained.
 
     Attributes:
-        shift: The constant k in pixel units; the paper's moves inputs from [0, 1] to [-1, 0].
+        shift: The constant k in pixel units, for a text in the root mean square of its embeddings; the paper's moves
+            inputs from [0, 1] to [-1, 0].
         budget: Most forwards that one explanation may cost; 0: no limit.
 
     Raises:
@@ -51,7 +53,7 @@ class InputInvariance(Repeated):
 
     def compared(self, explicand: Explicand, attribution: Tensor, method: Method) -> Tensor:
         """The relative change `(N,)`."""
-        moved = method(explicand.shifted(self.shift)) - attribution
+        moved = torch.cat([method(part) for part in explicand.shifts(self.shift)]) - attribution
         if explicand.present is not None:
             moved, attribution = (maps * explicand.present[:, None] for maps in (moved, attribution))
         change, size = (maps.flatten(1).double().square().sum(1).sqrt() for maps in (moved, attribution))

@@ -22,8 +22,8 @@ class LocalLipschitz(Robustness):
     pixels, and the explained class that of x. The maximum over draws is a lower bound of the local Lipschitz constant.
     On `f = w x` the gradient has 0, and input x gradient lies between the root mean square of w and the largest |w_i|.
 
-    The value has the units of the explanation over those of the input: it cannot be compared between methods whose maps
-    have other scales, as MaxSensitivity can.
+    The value has the units of the explanation over those of the input, pixels or, for a text, the root mean square of
+    its embeddings: it cannot be compared between methods whose maps have other scales, as MaxSensitivity can.
 
     Lower is better, and 0 is reached by any explanation that ignores the input. Bounds: at least 0. Cost: `copies`
     times that of the method, once for all robustness metrics with the same copies. Needs: method. Undefined for a zero
@@ -34,7 +34,7 @@ class LocalLipschitz(Robustness):
 
     Attributes:
         copies: Neighbors of each input.
-        radius: Largest change of a pixel, in pixel units.
+        radius: Largest change of a value: in pixel units, for a text in the root mean square of its embeddings.
         common_draws: Explain the neighbors with the draws of the original.
         budget: Most forwards that one explanation may cost; above it nothing is spent and the value is undefined.
             0: no limit. The cost of an attribution that nobody noted is not known and not limited.
@@ -48,4 +48,5 @@ class LocalLipschitz(Robustness):
 
     def compared(self, explicand: Explicand, attribution: Tensor, method: Method) -> Tensor:
         """The largest quotient `(N,)`."""
-        return (self.moved(explicand, attribution, method)[..., 0] / self.stepped(explicand)[..., 0]).amax(1)
+        step = self.stepped(explicand)[..., 0] / explicand.scale[:, None]
+        return (self.moved(explicand, attribution, method)[..., 0] / step).amax(1)

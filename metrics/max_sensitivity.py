@@ -39,7 +39,7 @@ class MaxSensitivity(Robustness):
 
     Attributes:
         copies: Perturbed copies of each input.
-        radius: Largest change of a pixel, in pixel units.
+        radius: Largest change of a value: in pixel units, for a text in the root mean square of its embeddings.
         reduction: max or mean over the copies.
         relative: Divide by the norm of the explanation.
         corners: Draw corners of the ball in place of points inside.

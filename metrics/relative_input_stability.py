@@ -33,7 +33,7 @@ class RelativeInputStability(RelativeStability):
 
     Attributes:
         copies: Neighbors of each input.
-        radius: Largest change of a pixel, in pixel units.
+        radius: Largest change of a value: in pixel units, for a text in the root mean square of its embeddings.
         common_draws: Explain the neighbors with the draws of the original.
         budget: Most forwards that one explanation may cost; above it nothing is spent and the value is undefined.
             0: no limit. The cost of an attribution that nobody noted is not known and not limited.

@@ -37,7 +37,8 @@ class SmoothMPRT(Randomization):
         similarity: spearman or ssim.
         absolute: Compare absolute values of the features of the mean explanations.
         samples: Noisy copies of each input.
-        noise: Standard deviation as a part of the range of the input.
+        noise: Standard deviation as a part of the range of the input; for a text of the root mean square of its
+            embeddings.
         budget: Most forwards that one explanation may cost; above it nothing is spent and the value is undefined.
             0: no limit. The cost of an attribution that nobody noted is not known and not limited.
         seed: Seed of the weights and of the noise.

@@ -220,6 +220,61 @@ def test_the_cache_is_under_xdg(encoder, file, tmp_path, monkeypatch):
     assert train_module.cache() == Path.home() / ".cache" / "xaieval" / "text"
 
 
+def test_long_texts_are_cut_and_said(encoder, file, tmp_path, capsys):
+    """The encoder has 40 positions, whatever `longest` says."""
+    long = tmp_path / "long.jsonl"
+    long.write_text(f"{json.dumps({'text': 'good film ' * 5000, 'label': 'good'})}\n{file.read_text()}")
+    recipe(encoder, long, tmp_path / "model", epochs=1, validation=str(file)).trained()
+    assert "1 texts are longer than 40 tokens: what is beyond was cut" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Roberta"])
+def test_other_architectures(file, tmp_path, kind):
+    """A decoder without pad token and mask, and an encoder that counts positions from behind its pad token."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer = wordpiece(pad=kind != "GPT2")
+    options: dict[str, dict[str, Any]] = {
+        "GPT2": {
+            "n_positions": 40,
+            "n_embd": 16,
+            "n_layer": 2,
+            "n_head": 2,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        },
+        "Roberta": {
+            "max_position_embeddings": 42,
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "pad_token_id": 0,
+        },
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **options[kind])
+        getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / kind)
+    tokenizer.save_pretrained(tmp_path / kind)
+    plan = recipe(str(tmp_path / kind), file, tmp_path / "model", epochs=20, masking="none")
+    found = json.loads((plan.trained(QUIET) / RECIPE).read_text())
+    assert found["epochs"][-1]["loss"] < 0.4  # ln 2 = .69 by chance
+
+
+def test_pairs(encoder, tmp_path):
+    """The second text decides, in some texts by a word that the first one has in the others."""
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"text": first, "second": second, "label": int("good" in second)}
+        for frame in FRAMES
+        for first in ("it was good", "it was bad", "the film")
+        for second in (frame.format("good"), frame.format("bad"))
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    folder = recipe(encoder, path, tmp_path / "model", epochs=30, masking="none").trained(QUIET)
+    assert json.loads((folder / RECIPE).read_text())["epochs"][-1]["loss"] < 0.1
+
+
 def test_the_best_epoch_is_kept(encoder, file, tmp_path, monkeypatch):
     """Here the second of three is said to be the best."""
     seen = []

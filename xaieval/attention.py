@@ -260,11 +260,7 @@ def matrices(module: nn.Module, mix: Mix, score: Callable[[], Tensor], gradients
     keep: Callable[[Attention], Any] = (lambda one: one) if gradients else (lambda one: mix(one.heads))
     with torch.set_grad_enabled(gradients), Attentions(module, keep) as seen:
         scores = score()
-    if not gradients:
-        return seen.kept
-    weights = [attention.weights for attention in seen.kept]
-    found = torch.autograd.grad(scores.sum(), weights, allow_unused=True, materialize_grads=True)
-    return [mix(one.heads, one.by_head(gradient)) for one, gradient in zip(seen.kept, found, strict=True)]
+    return _mixed(seen.kept, mix, scores, gradients) if gradients else seen.kept
 
 
 def carried(read: Tensor, matrices: Sequence[Tensor], tokens: Tokens) -> Tensor:
@@ -286,3 +282,38 @@ def carried(read: Tensor, matrices: Sequence[Tensor], tokens: Tokens) -> Tensor:
     for matrix in reversed(matrices):
         rows = torch.bmm(rows, matrix)  # rows first: no product of two matrices
     return tokens.places(rows.mT)
+
+
+def gathered(module: nn.Module, mix: Mix, call: Callable[[], tuple[Tensor, Tensor]], gradients: bool) -> Tensor:
+    """What each token of a text gives to those that its logits read, `(n, T)`: `r M_L ... M_1` with own rows r.
+
+    Which tokens are read may differ between texts, as where all attended ones are averaged: these too are told by the
+    gradient at the last attention's output, from the call that gives the weights.
+
+    Args:
+        module: The model.
+        mix: Makes of each attention what each token takes over from each, see `matrices`.
+        call: Calls the model and gives logits `(n, classes)` and scores `(n,)`, with their graph.
+        gradients: Whether `mix` wants gradients.
+    """
+    with torch.enable_grad(), Attentions(module, lambda attention: attention) as seen:
+        logits, scores = call()
+    number = torch.arange(1.0, logits.shape[1] + 1, device=logits.device)  # as in `reading`
+    last: Attention = seen.kept[-1]
+    (gradient,) = torch.autograd.grad(
+        (logits * number).sum(), [last.output], retain_graph=gradients, allow_unused=True, materialize_grads=True
+    )
+    read = (gradient.reshape(last.inputs, -1, *gradient.shape[-2:]) != 0).any(-1).any(1).float()
+    rows: Tensor = (read / read.sum(1, keepdim=True))[:, None]
+    for matrix in reversed(_mixed(seen.kept, mix, scores, gradients)):
+        rows = torch.bmm(rows, matrix)
+    return rows[:, 0]
+
+
+def _mixed(kept: Sequence[Attention], mix: Mix, scores: Tensor, gradients: bool) -> list[Tensor]:
+    """What `mix` makes of each attention, given the gradients of the scores there if it wants them."""
+    if not gradients:
+        return [mix(one.heads) for one in kept]
+    weights = [attention.weights for attention in kept]
+    found = torch.autograd.grad(scores.sum(), weights, allow_unused=True, materialize_grads=True)
+    return [mix(one.heads, one.by_head(gradient)) for one, gradient in zip(kept, found, strict=True)]

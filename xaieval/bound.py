@@ -90,13 +90,14 @@ class Bound:
         return Cost(self.meter.forwards, self.meter.backwards).per(self.count)
 
     @cached_property
+    def scale(self) -> Tensor:
+        """The unit of radii and noise for each sample, `(N,)`: 1 for pixels, the size of a text's embeddings."""
+        return self.modality.scale(self.inputs, self.present)
+
+    @cached_property
     def range(self) -> Tensor:
-        """Largest minus smallest value over channels and present features of each sample, `(N,)`."""
-        low = high = self.inputs
-        if self.present is not None:
-            absent = ~self.present[:, None]
-            low, high = low.masked_fill(absent, torch.inf), high.masked_fill(absent, -torch.inf)
-        return high.flatten(1).amax(1) - low.flatten(1).amin(1)
+        """Largest minus smallest value over channels and present features, `(N,)`; the size of a text's embeddings."""
+        return self.modality.range(self.inputs, self.present)
 
     @cached_property
     def numbers(self) -> Tensor | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xaieval.attention import Mix, carried, matrices
+from xaieval.attention import Mix, carried, gathered, matrices
 from xaieval.batch_size import BatchSize
 from xaieval.layers import Edit, arriving, editing, find_layer, watch
 from xaieval.modalities.images import Images
@@ -431,7 +431,10 @@ class Classifier:
         Raises:
             UnsupportedError: The model does not attend over all its tokens again and again, or they are no grid.
         """
-        read, tokens = self.structure.reading(inputs, attended), self.structure.tokens(inputs, attended)
+        read = self.structure.reading(inputs, attended)
+        if self.modality.ragged:
+            return self._attentions_along(inputs, target, mix, gradients, attended, read.shape[-1])
+        tokens = self.structure.tokens(inputs, attended)
 
         def run(part: slice) -> Tensor:
             def score() -> Tensor:
@@ -444,6 +447,35 @@ class Classifier:
                 return carried(read, matrices(self.module, mix, score, gradients), tokens)
 
         return torch.cat(list(self.batch_size["gradients" if gradients else "scores"].packed(run, len(inputs))))
+
+    def _attentions_along(
+        self, inputs: Tensor, target: Tensor, mix: Mix, gradients: bool, attended: Tensor | None, count: int
+    ) -> Tensor:
+        """What each token of texts gives to those that the logits read, `(N, 1, T)`.
+
+        A module that moves its tokens says so by `order(attended)`: for each of them `(N, T)` which of the input it is.
+
+        Raises:
+            UnsupportedError: The model attends over other tokens than those of its input.
+        """
+        if count != inputs.shape[2]:
+            raise UnsupportedError(
+                f"{self.name} attends over {count} tokens, its input has {inputs.shape[2]}: nobody knows which is which"
+            )
+
+        def run(part: slice) -> Tensor:
+            given, seen = without_deleted(normal(inputs[part]), _rows(attended, part))
+
+            def call() -> tuple[Tensor, Tensor]:
+                logits = self._call(given.detach().requires_grad_(), self.precision == "bfloat16_all", attended=seen)
+                return logits, Scores.read(logits, normal(target[part])).logit
+
+            with keepable():
+                found = gathered(self.module, mix, call, gradients)
+            order: Any = getattr(self.module, "order", None)
+            return found if seen is None or order is None else torch.zeros_like(found).scatter(1, order(seen), found)
+
+        return torch.cat(list(self.batch_size["gradients"].packed(run, len(inputs))))[:, None]
 
     def weight_gradients(self, inputs: Tensor, target: Tensor, attended: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
@@ -463,7 +495,7 @@ class Classifier:
         twin.structure = Structure(module, name, twin._call)
         return twin
 
-    def shifted(self, constant: float, example: Tensor) -> Classifier:
+    def shifted(self, constant: float | Tensor, example: Tensor) -> Classifier:
         """The same function of inputs `(N, C, *F)`, as the example's, that are larger by a constant."""
         twin = copy.copy(self)
         none = example.new_zeros(example.shape[1], *[1] * (example.dim() - 2))

@@ -123,13 +123,21 @@ class Explicand(Noted):
         self._check_weights()
         return self.like(target=target)
 
-    def shifted(self, constant: float) -> Explicand:
+    def shifted(self, constant: float | Tensor) -> Explicand:
         """The samples plus a constant, bound to the model that first takes it off again.
 
         Every score is the same; what differs is where the inputs lie, and so how far from black.
         """
         self._check_weights()
         return self.like(classifier=self.classifier.shifted(constant, self.inputs), inputs=self.inputs + constant)
+
+    def shifts(self, constant: float) -> Iterator[Explicand]:
+        """The samples plus a constant in their units, as `shifted`: one by one where each has its own unit."""
+        if not self.modality.ragged:
+            yield self.shifted(constant)
+            return
+        for one in self.each():
+            yield one.shifted(constant * one.scale[0])
 
     # -- variants --
 

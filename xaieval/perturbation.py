@@ -176,31 +176,32 @@ class Gaussian(Perturbation):
     """Gaussian noise is subtracted from every pixel (Yeh 2019, arXiv 1901.09392).
 
     Attributes:
-        noise: Standard deviation in pixel units.
+        noise: Standard deviation in pixel units; for a text in the root mean square of its embeddings.
     """
 
     noise: float = 0.2
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
-        return batch.inputs - self.noise * batch.normal("gaussian perturbation", self.seed)
+        return batch.inputs - batch.of(self.noise * explicand.scale) * batch.normal("gaussian perturbation", self.seed)
 
 
 @dataclass(frozen=True)
 class NoisyBaseline(Perturbation):
-    """The whole input is replaced by black with Gaussian noise, clipped to pixels.
+    """The whole input is replaced by black with Gaussian noise, clipped to pixels; a text by mask tokens with noise.
 
     Source: Yeh 2019, arXiv 1901.09392, "noisy baseline".
 
     Attributes:
-        noise: Standard deviation in pixel units.
+        noise: Standard deviation in pixel units; for a text in the root mean square of its embeddings.
     """
 
     noise: float = 0.2
 
     def inputs(self, explicand: Explicand, batch: Batch) -> Tensor:
         """See the base class."""
-        return batch.restore((self.noise * batch.normal("noisy baseline", self.seed)).clamp(0, 1))
+        noise = batch.of(self.noise * explicand.scale) * batch.normal("noisy baseline", self.seed)
+        return batch.restore(explicand.modality.clip(explicand.modality.zero(batch.inputs) + noise))
 
 
 @dataclass(frozen=True)

@@ -131,14 +131,15 @@ class Blur(Removal):
 
 @dataclass(frozen=True)
 class Noise(Removal):
-    """Uniform noise in [0, 1), drawn anew for every mask."""
+    """Uniform noise in [0, 1), drawn anew for every mask; on text around 0, with the root mean square of its tokens."""
 
     fixed: ClassVar[bool] = False
     seed: int = 0
 
     def drawn(self, batch: Batch, gone: Tensor, purpose: str) -> Tensor:
         """See the base class."""
-        return batch.uniform(f"removal: {purpose}", self.seed)
+        explicand = batch.explicand
+        return explicand.modality.noise(batch.uniform(f"removal: {purpose}", self.seed), batch.of_rows(explicand.scale))
 
 
 @dataclass(frozen=True)

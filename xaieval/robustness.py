@@ -25,7 +25,7 @@ class Neighborhood:
 
     Attributes:
         copies: Neighbors of each input.
-        radius: Largest change of a pixel, in pixel units.
+        radius: Largest change of a value: in pixel units, for a text in the root mean square of its embeddings.
         seed: Seed of the draws.
         corners: Every pixel changes by the radius, up or down.
     """
@@ -40,7 +40,7 @@ class Neighborhood:
         noise = 2 * batch.uniform("max sensitivity", self.seed) - 1
         if self.corners:
             noise = torch.where(noise < 0, -1.0, 1.0)
-        return batch.restore(batch.inputs + self.radius * noise)
+        return batch.restore(batch.inputs + batch.of(self.radius * batch.explicand.scale) * noise)
 
     def table(self, explicand: Explicand, make: Callable[[Batch], Tensor]) -> Tensor:
         """What `make` gives for the neighbors, `(N, copies, K)` from `(n, K)` each."""
@@ -57,7 +57,7 @@ class Robustness(Repeated):
 
     Attributes:
         copies: Neighbors of each input.
-        radius: Largest change of a pixel, in pixel units.
+        radius: Largest change of a value: in pixel units, for a text in the root mean square of its embeddings.
         common_draws: Explain the neighbors with the draws of the original.
         seed: Seed of the neighbors.
 

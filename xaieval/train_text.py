@@ -106,7 +106,9 @@ class Job:
         samples, validation, categories = _split(recipe)
         model, tokenizer = _encoder(recipe.encoder, categories)
         model.to(recipe.device or "cpu")
-        texts, seen = (_labeled(part, tokenizer, recipe.plan.longest) for part in (samples, validation))
+        embedded = Embedded(model)
+        longest = min(recipe.plan.longest, embedded.limit - embedded.offset) if embedded.limit else recipe.plan.longest
+        texts, seen = (_labeled(part, tokenizer, longest) for part in (samples, validation))
         training = Training(model, tokenizer.mask_token_id, texts, seen, recipe.plan, progress)
         return cls(recipe, tokenizer, categories, training, _key(training, categories))
 
@@ -117,6 +119,9 @@ class Job:
             f"training {Path(recipe.encoder).name} on {len(training.texts)} texts of {recipe.dataset.name}, masking "
             f"{recipe.plan.masking}, kept in {folder}" + (f"; this takes {hint}" if hint else "")
         )
+        if cut := sum(lost > 0 for lost in training.texts.tokens.lost):
+            width = training.texts.tokens.ids.shape[1]
+            training.progress.say(f"{cut} texts are longer than {width} tokens: what is beyond was cut")
         checkpoint = folder.with_name(f".{folder.name}-{self.key[:12]}.checkpoint")
         training.run(checkpoint)
         part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")

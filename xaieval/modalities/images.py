@@ -119,6 +119,10 @@ class Images(Modality):
         """Black."""
         return torch.zeros_like(inputs)
 
+    def clip(self, inputs: Tensor) -> Tensor:
+        """Pixels in [0, 1]."""
+        return inputs.clamp(0, 1)
+
     def blur(self, inputs: Tensor, size: int, sigma: float, present: Tensor | None) -> Tensor:
         """Gaussian blur with a kernel of `size` pixels, borders reflected (replicated where the image is too small).
 

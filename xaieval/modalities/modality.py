@@ -146,6 +146,26 @@ class Modality:
         """
         return None
 
+    def scale(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """The unit `(N,)` in which radii and noise are given; 1 where inputs have a unit of their own, as pixels."""
+        return inputs.new_ones(len(inputs))
+
+    def range(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Largest minus smallest value over channels and present features of each input, `(N,)`."""
+        low = high = inputs
+        if present is not None:
+            absent = ~present[:, None]
+            low, high = low.masked_fill(absent, torch.inf), high.masked_fill(absent, -torch.inf)
+        return high.flatten(1).amax(1) - low.flatten(1).amin(1)
+
+    def noise(self, numbers: Tensor, scale: Tensor) -> Tensor:
+        """Noise that stands in for features, of uniform numbers in [0, 1) `(n, C, *F)` and units `(n,)`."""
+        return numbers
+
+    def clip(self, inputs: Tensor) -> Tensor:
+        """The nearest inputs that there are, `(n, C, *F)`."""
+        return inputs
+
     def sides(self, inputs: Tensor, present: Tensor | None) -> Tensor:
         """How long each input is along each axis, `(N, axes)`, without what it is padded with."""
         count, device = len(inputs), inputs.device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,8 @@ BLOCK = 2**22
 class Texts(Modality):
     """How texts are removed from and looked at without a model.
 
-    Pieces are tokens, or the groups of tokens that an explicand is given, such as words; a grid is of no account.
+    Pieces are tokens, or the groups of tokens that an explicand is given, such as words; a grid is of no account. Radii
+    and noise, also those that are parts of a range, are given in the root mean square of a text's embeddings.
 
     Attributes:
         mask: Embedding `(D,)` of the mask token, which stands where a token is removed; None: the tokenizer has none.
@@ -103,6 +105,20 @@ class Texts(Modality):
         """Each token's number among those that are present, `(N, T)`."""
         there = torch.ones_like(inputs[:, 0], dtype=torch.bool) if present is None else present
         return (there.cumsum(1) - 1).clamp(min=0)
+
+    def scale(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Root mean square of the embeddings of the present tokens, `(N,)`: embeddings have no unit of their own."""
+        squares = inputs.square().mean(1)
+        there = torch.ones_like(squares) if present is None else present.to(squares)
+        return ((squares * there).sum(1) / there.sum(1)).sqrt()
+
+    def range(self, inputs: Tensor, present: Tensor | None) -> Tensor:
+        """Likewise: how far single values lie apart says more of the longest text than of its tokens."""
+        return self.scale(inputs, present)
+
+    def noise(self, numbers: Tensor, scale: Tensor) -> Tensor:
+        """Uniform noise around 0 with the root mean square of the embeddings."""
+        return math.sqrt(3) * scale[:, None, None] * (2 * numbers - 1)
 
     def sides(self, inputs: Tensor, present: Tensor | None) -> Tensor:
         """How many tokens are present, `(N, 1)`."""

@@ -81,7 +81,7 @@ class Embedded(nn.Module):
     def _arguments(self, embeddings: Tensor, attended: Tensor) -> tuple[dict[str, Any], Tensor]:
         """What the model is called with, and which of its tokens are attended."""
         self._check_length(embeddings.shape[2])
-        order = (attended > 0).float().argsort(dim=1, descending=not self.decoder, stable=True)
+        order = self.order(attended)
         types = (attended.long() - 1).clamp(min=0).gather(1, order)
         attended = attended.gather(1, order) > 0
         words = embeddings.mT.gather(1, order[:, :, None].expand(-1, -1, embeddings.shape[1]))
@@ -89,6 +89,10 @@ class Embedded(nn.Module):
         arguments = {"inputs_embeds": words, "attention_mask": self._mask(attended, words), "position_ids": positions}
         options: dict[str, Any] = {"token_type_ids": types} if self.types else {}
         return arguments | options | ({"use_cache": False} if self.decoder else {}), attended
+
+    def order(self, attended: Tensor) -> Tensor:
+        """Which token of the input stands where, `(N, T)`: attended ones side by side."""
+        return (attended > 0).float().argsort(dim=1, descending=not self.decoder, stable=True)
 
     def _mask(self, attended: Tensor, words: Tensor) -> Tensor:
         """What is added to each query's scores `(N, 1, T, T)`: 0 at keys that it may attend to."""
