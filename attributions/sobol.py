@@ -85,7 +85,7 @@ class Sobol(Method):
         estimator: jansen, homma, sobol2007, janon or glen.
         order: total or first.
         sampler: sobol or halton (both scrambled), latin_hypercube or monte_carlo.
-        removal: What a cell fades to.
+        removal: What a cell fades to; drawn anew for each call, on a text for each row of the design.
         amplitude: Above 0 cells are shifted by up to half of it, in pixel units, for a text in the root mean square of
             its embeddings; the authors' code has 1.
         signed: Whether indices get the sign of the drop.

@@ -20,7 +20,8 @@ class AOPC(CurveMetric):
     `AOPC = 1/(L+1) sum_{k=0..L} (f(x) - f(x^(k)))` with `x^(k)` the input after k of L steps, the last of which leaves
     nothing; the value is `(N,)`. `f(x) - AOPC` is the mean of the points of the deletion curve. Where the score is
     additive in the patches, with contributions `c_(r)` in the order removed and steps of one patch, `AOPC =
-    1/(L+1) sum_r c_(r) (L - r + 1)`; a random order has mean `(f(x) - f(b)) / 2`.
+    1/(L+1) sum_r c_(r) (L - r + 1)`; a random order has mean `(f(x) - f(b)) / 2`. A step at which no patch goes, as a
+    short text has, counts for nothing.
 
     Higher is better. Bounds: -1 to 1 for a probability, else none. Cost: `steps` - 1 forwards and the two end points,
     the curve of Deletion with the same fields. 0 where nothing changes the score.

@@ -324,8 +324,9 @@ class Explicand(Noted):
         Args:
             attribution: Scores `(N, C, *F)` or `(N, 1, *F)`; patches are ordered by their sums, ties at random.
             grid: Patches per side; at most one per pixel.
-            steps: Number of steps from the first to the last point, at most one per patch; or the parts of the patches
-                at the points between the two ends, each at least one patch.
+            steps: Number of steps from the first to the last point, at most one per patch (a text of fewer pieces has
+                steps at which none goes); or the parts of the patches at the points between the two ends, each at least
+                one patch.
             removal: What replaces a removed patch.
             direction: `deletion` starts from the input, `insertion` from the input with everything removed.
             seed: Seed of the ties.
