@@ -44,12 +44,11 @@ class ACU(FaithfulnessCurve):
 
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     signed: ClassVar[bool] = True
+    exceptions: ClassVar[dict[str, str]] = {
+        "seed": "answers are right or wrong, and those of three images hardly depend on ties",
+        "exact_beats_permuted": "a map counts for the first ratio only, then the method is asked again",
+    }
 
     def aggregate(self, values: Tensor) -> float:
         """The area of the samples' right answers `(M, 2 (ratios + 1))`."""
         return Areas.of(values).between
-
-    def reachable(self, values: Tensor) -> float:
-        """The area of a curve that is at the floor from the first step on; signs may go below it."""
-        areas = Areas.of(values)
-        return areas.reachable * areas.span

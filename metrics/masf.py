@@ -50,6 +50,11 @@ class MaSF(Masked):
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     reference: ClassVar[str] = "arXiv:2102.12967"
+    exceptions: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("values", "deterministic", "batch_size", "order", "neighbors", "absent", "undefined_maps")
+        + ("exact_beats_permuted", "permuted_beats_negated", "aggregate"),
+        "a model of images has no reference texts, so that nothing is defined",
+    )
     alpha: float = 0.05
 
     def __post_init__(self) -> None:
@@ -61,7 +66,7 @@ class MaSF(Masked):
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The p-value of each text at each ratio `(N, ratios + 1)`; nothing is spent where undefined."""
         usual = _reference(explicand)
-        if method is None or usual is None or self.too_costly(explicand, attribution):
+        if method is None or usual is None or self.unasked(explicand, attribution):
             return attribution.new_full((explicand.count, self.ratios + 1), torch.nan)
         steps = self.steps(explicand, attribution, method)[:, None]
         step = torch.arange(self.ratios + 1, device=explicand.device)[:, None]
@@ -80,9 +85,9 @@ class MaSF(Masked):
         few = usual.smallest.to(explicand.device) >= self.alpha
         return {"too few reference texts": few.expand(explicand.count), **reasons}
 
-    def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
-        """See the base class; nothing is asked of a model without reference texts."""
-        return {} if _reference(explicand) is None else super().undefined_with(explicand, method)
+    def unasked(self, explicand: Explicand, attribution: Tensor) -> bool:
+        """See the base class."""
+        return _reference(explicand) is None or super().unasked(explicand, attribution)
 
     def aggregate(self, values: Tensor) -> float:
         """The share of p below alpha in `(M, ratios + 1)`, but for the texts that are whole."""

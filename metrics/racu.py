@@ -48,7 +48,15 @@ class RACU(FaithfulnessCurve):
         ValueError: Fewer than two steps, or no random order.
     """
 
+    accepts: ClassVar[tuple[str, ...]] = ("importance",)
     signed: ClassVar[bool] = False
+    exceptions: ClassVar[dict[str, str]] = {
+        "values": "on three images of a random model random masking is flat",
+        "aggregate": "on three images of a random model random masking is flat",
+        "seed": "answers are right or wrong, and those of three images hardly depend on ties",
+        "exact_beats_permuted": "a map counts for the first ratio only, then the method is asked again",
+        "permuted_beats_negated": "a map counts for the first ratio only, then the method is asked again",
+    }
 
     def aggregate(self, values: Tensor) -> float:
         """The relative area of the samples' right answers `(M, 2 (ratios + 1))`; NaN where random masking is flat."""

@@ -30,9 +30,12 @@ class Own(Method):
     """What each token is worth in `Sum`, with a sign or without; three forwards."""
 
     reference: ClassVar[str] = "none"
-    units: ClassVar[str] = "contribution"
     unsigned: bool = False
     sign: float = 1.0
+
+    @property
+    def units(self):  # type: ignore[override]
+        return "importance" if self.unsigned else "contribution"
 
     @property
     def signed(self):

@@ -69,11 +69,15 @@ class Masked(Repeated):
         whole = note is not None and getattr(note.method, "whole_order", False)
         return not whole and super().too_costly(explicand, attribution)
 
+    def unasked(self, explicand: Explicand, attribution: Tensor) -> bool:
+        """Whether nothing is spent on an attribution."""
+        return self.too_costly(explicand, attribution)
+
     def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
         """See the base class."""
         reasons = super().undefined_with(explicand, method)
         attribution = None if method is None else explicand.made_by(method)
-        if method is None or attribution is None or self.too_costly(explicand, attribution):
+        if method is None or attribution is None or self.unasked(explicand, attribution):
             return reasons
         steps = self.steps(explicand, attribution, method)
         return reasons | {"map of a masked input not finite": (steps < 0).any(1)}
@@ -167,24 +171,32 @@ class FaithfulnessCurve(Masked):
         if self.seeds < 1:
             raise ValueError(f"{type(self).__name__}: seeds must be at least 1, got {self.seeds}")
 
-    def refuses(self, method: Method) -> str:
-        """Why the metric is undefined for a method: what has a sign where it asks for none, or the other way round.
+    def refuses(self, explicand: Explicand, attribution: Tensor, units: str) -> str:
+        """Why the metric is undefined for a map: it has a sign where none is asked for, or the other way round.
 
-        Sentinels, a random order above all, are measured by both.
+        Sentinels, a random order above all, are measured by both, and so is importance of which nobody noted what made
+        it and whether it has a sign.
         """
-        signed = bool(getattr(method, "signed", method.units != "importance"))
-        return "" if method.sentinel or signed == self.signed else ("signed" if signed else "unsigned")
+        note = explicand.note(attribution)
+        method = None if note is None or note.method is None or note.method.units != units else note.method
+        if (method is None and units == "importance") or (method is not None and method.sentinel):
+            return ""
+        signed = units != "importance" if method is None else bool(getattr(method, "signed", units != "importance"))
+        return "" if signed == self.signed else "signed" if signed else "unsigned"
 
-    def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
+    def unasked(self, explicand: Explicand, attribution: Tensor) -> bool:
         """See the base class."""
-        refused = "" if method is None else self.refuses(method)
-        if refused:
-            return {refused: torch.ones_like(explicand.target, dtype=torch.bool)}
-        return super().undefined_with(explicand, method)
+        refused = self.refuses(explicand, attribution, explicand.units_of(attribution))
+        return bool(refused) or super().unasked(explicand, attribution)
+
+    def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """See the base class."""
+        reasons, refused = super().undefined(explicand, attribution, units), self.refuses(explicand, attribution, units)
+        return {refused: torch.ones_like(explicand.target, dtype=torch.bool), **reasons} if refused else reasons
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """Correct answers `(N, 2 (R + 1))`, the method's and a random order's; nothing is spent where undefined."""
-        if method is None or self.refuses(method) or self.too_costly(explicand, attribution):
+        if method is None or self.unasked(explicand, attribution):
             return attribution.new_full((explicand.count, 2 * (self.ratios + 1)), torch.nan)
         return torch.cat((self.correct(explicand, attribution, method), self.by_chance(explicand)), 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Protocol
 
 import pandas as pd
@@ -26,6 +27,7 @@ from xaieval.comparison import (
     sections,
 )
 from xaieval.evidence import evidences
+from xaieval.faithfulness_report import reachable
 from xaieval.kept_verdicts import Column as Judged
 from xaieval.leaderboard_notes import notes_of
 from xaieval.statistics import independent
@@ -119,7 +121,14 @@ class Leaderboard:
 
     def notes(self) -> tuple[str, ...]:
         """How to read the numbers, and what is undefined or went wrong."""
-        return notes_of(self.columns, self.methods)
+        return (*notes_of(self.columns, self.methods), *self._reachable())
+
+    def _reachable(self) -> Iterator[str]:
+        """What metrics that have a best value could reach on these samples."""
+        best = {column.name: reachable(self.given[column.name].rows) for column in self.columns}
+        known = [f"{name} {value:.2f}" for name, value in best.items() if value is not None and isfinite(value)]
+        if known:
+            yield f"Best reachable with these steps of masking: {', '.join(known)}."
 
     def _entries(self, method: Method, style: Style) -> Iterator[Entry]:
         rivals = [line.name for line in self.methods if not line.sentinel]

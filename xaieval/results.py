@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from xaieval import leaderboard
 from xaieval.differences import differences
+from xaieval.faithfulness_report import write_figures
 from xaieval.kept_verdicts import kept_verdicts
 from xaieval.leaderboard import Leaderboard, Shown
 from xaieval.pairs import pairs
@@ -57,7 +58,7 @@ def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
 
 
 def report(rows: pd.DataFrame, folder: Path, store: Path | None = None) -> None:
-    """Print the leaderboards of the rows, write all tables beside the rows, and say where.
+    """Print the leaderboards of the rows, write all tables and figures beside the rows, and say where.
 
     Args:
         rows: One for each cell.
@@ -68,7 +69,7 @@ def report(rows: pd.DataFrame, folder: Path, store: Path | None = None) -> None:
         print("No cells: this part of the dataset holds no samples.")  # noqa: T201
         return
     boards = leaderboard.leaderboards(rows, kept_verdicts(store))
-    written = [folder / ROWS, *write_tables(boards, folder)]
+    written = [folder / ROWS, *write_tables(boards, folder), *write_figures(rows, folder)]
     leaderboard.show(boards)
     short = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"In {short}: {', '.join(file.name for file in written)}")  # noqa: T201

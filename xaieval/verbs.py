@@ -21,6 +21,7 @@ from xaieval.collate import collate
 from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
 from xaieval.differences import differences
 from xaieval.explicand import Explicand
+from xaieval.faithfulness_report import of_masking, write_figures
 from xaieval.kept_verdicts import keep_verdicts, kept_verdicts
 from xaieval.listing import about
 from xaieval.models.loading import suggest
@@ -264,6 +265,27 @@ def leaderboard(arguments: Sequence[str]) -> None:
             _print("" if shown else f"{flag}: there is nothing to compare")
 
 
+def faithfulness(arguments: Sequence[str]) -> None:
+    """`faithfulness RUN ...`: the table of ACU, RACU and MaSF of a run's folder, and pictures of its curves there.
+
+    Raises:
+        ConfigError: No folder, nothing at this place, or rows without these metrics.
+    """
+    folders = [Path(argument) for argument in arguments]
+    if not folders:
+        raise ConfigError("faithfulness of what? Name the folder of a run, as in `xaieval faithfulness runs/mine`")
+    rows = of_masking(_rows_of_runs(folders))
+    if rows.empty:
+        raise ConfigError(
+            f"there are no faithfulness curves in {' '.join(arguments)}: compute 'metric=[acu,racu,masf]', as "
+            "`xaieval experiment=faithful_text` does"
+        )
+    boards.show(boards.leaderboards(rows))
+    folder = folders[0] if folders[0].is_dir() else folders[0].parent
+    for file in write_figures(rows, folder):
+        _print(f"In {file}")
+
+
 def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:
     files = [folder / ROWS if folder.is_dir() else folder for folder in folders]
     for file in files:
@@ -356,6 +378,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": list_parts,
     "check": check,
     "leaderboard": leaderboard,
+    "faithfulness": faithfulness,
     "reliability": reliability,
     "sheet": sheet,
     "train": train,
