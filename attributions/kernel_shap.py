@@ -35,8 +35,8 @@ class KernelSHAP(Method):
 
     Units: contribution against the removal.
 
-    Cost: `samples` forwards, or 2^P - 2 where that is less, and two for both ends, shared. P is that of the longest text
-    where texts are explained together; each still has all of its own subsets if they are few, and no others.
+    Cost: `samples` forwards, or 2^P - 2 where that is less, and two for both ends, shared. Where texts are explained
+    together P is that of the longest; each still has all of its own subsets if they are few, and no others.
 
     Differs from the paper: subsets are drawn or enumerated, not enumerated from the outer sizes inwards; no Lasso
     selects segments. Where a removal draws, the empty set is one draw.
