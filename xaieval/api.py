@@ -170,7 +170,7 @@ def _of_texts(classifier: Classifier, texts: Sequence[str] | Sequence[TextSample
         )
     if isinstance(texts, str):
         raise TypeError(f"texts are a list, got {texts!r:.60}: write [{texts!r:.60}]")
-    known = [TextSample(f"text {row}", text) if isinstance(text, str) else text for row, text in enumerate(texts)]
+    known = [text if isinstance(text, TextSample) else TextSample(f"text {row}", text) for row, text in enumerate(texts)]
     return list(classifier.preprocess.samples(TextSamples(known)))
 
 
