@@ -13,11 +13,12 @@ from xaieval.attributions.constant import Constant
 from xaieval.benchmark import Benchmark
 from xaieval.classifier import Classifier
 from xaieval.component import component_json
-from xaieval.datasets.base import Sample, Samples
+from xaieval.datasets.base import Reading, Sample, Samples
 from xaieval.datasets.preprocess import Preprocess
 from xaieval.draws import Draws, seed_of
 from xaieval.keys import source_hash, state_hash
 from xaieval.modalities.images import Images
+from xaieval.modalities.texts import Texts
 from xaieval.perturbed import INPUTS, PredictionKept, classifiers, samples
 from xaieval.plan import Keys, Subject
 
@@ -371,3 +372,17 @@ def test_one_class_is_always_predicted():
 def test_its_values_may_be_kept():
     assert source_hash(PredictionKept()) is not None
     assert "PredictionKept" in component_json(PredictionKept())
+
+
+def test_texts_move_in_the_size_of_their_embeddings_and_special_tokens_stay():
+    present = torch.tensor([False, True, True, True, False])
+    reading = Reading(present, torch.ones(5, dtype=torch.bool), None, None, tuple("[ab]]"))
+    embeddings = 100 * torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    text = Sample("t", embeddings, 1, None, ("t",), reading)
+    (made,) = samples(Samples([text], lambda entry: entry), "inputs_noise", 1, seed=0, modality=Texts())
+    change = made[0].input - embeddings
+    assert (change[:, ~present] == 0).all()
+    size = embeddings[:, present].square().mean().sqrt()
+    assert change.abs().max() <= 0.001 * size
+    # uniform draws: 192 values, the mean of |u| is 1/2 with a standard error of .29 / sqrt(192) = .02
+    assert float(change[:, present].abs().mean() / size) == pytest.approx(0.0005, abs=0.0001)

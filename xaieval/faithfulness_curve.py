@@ -96,7 +96,7 @@ class Masked(Repeated):
 
     def _steps(self, explicand: Explicand, attribution: Tensor, method: Method) -> Tensor:
         pieces, units = explicand.patches(self.grid), explicand.units_of(attribution)
-        values = pieces.sum(explicand.features(attribution, units))
+        values = explicand.piece_scores(pieces, attribution, units)
         left = _present(pieces, values)
         steps, broken = torch.zeros_like(left, dtype=torch.long), ~values.isfinite().all(1)
         number = self.numbers(left.sum(1, keepdim=True))
@@ -104,7 +104,7 @@ class Masked(Repeated):
         for step in range(1, self.ratios):
             if step > 1 and not getattr(method, "whole_order", False):
                 rest = self._rest(explicand, pieces, left, step)
-                values = pieces.sum(rest.features(rest.attribution(method), units))
+                values = explicand.piece_scores(pieces, rest.attribution(method), units)
                 broken = broken | ~values.isfinite().all(1)
             rank = Order.of(rest, values, left, 1, self.seed).rank
             goes = left & (rank < number[:, step, None] - number[:, step - 1, None])

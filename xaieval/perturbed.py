@@ -20,14 +20,16 @@ from xaieval.component import Method, Metric
 from xaieval.datasets.base import E, Sample, Samples
 from xaieval.draws import Draws
 from xaieval.explicand import Explicand
+from xaieval.modalities.images import Images
+from xaieval.modalities.modality import Modality
 
 WEIGHTS = {"weights_noise": 0.001, "weights_disruption": 0.5}
 """Standard deviation of the factors of all parameters. The paper disrupts networks for ImageNet by .5 and the small
 ones for MNIST by 2; here it is .5 for all, and whether a prediction changed is looked at, not assumed."""
 
 INPUTS = {"inputs_noise": 0.001, "inputs_disruption": 5.0}
-"""Largest change of a value in pixel units. After clipping to [0, 1], nine in ten values of a disrupted image are black
-or white."""
+"""Largest change of a value in pixel units, of a text in the root mean square of its embeddings. After clipping to
+[0, 1], nine in ten values of a disrupted image are black or white."""
 
 
 def classifiers(classifier: Classifier, trial: str, count: int, seed: int) -> Iterator[Classifier]:
@@ -49,25 +51,39 @@ def classifiers(classifier: Classifier, trial: str, count: int, seed: int) -> It
     )
 
 
-def samples(samples: Samples[E], trial: str, count: int, seed: int) -> list[Samples[E]]:
-    """The samples with draws from U(-u, u) added to their images, u as in `INPUTS`; `count` times.
+def samples(
+    samples: Samples[E], trial: str, count: int, seed: int, modality: Modality | None = None
+) -> list[Samples[E]]:
+    """The samples with draws from U(-u, u) added to their inputs, u as in `INPUTS`; `count` times.
 
-    A sequence reads and perturbs a sample when it is indexed. Images are clipped to [0, 1]. Everything else is the
+    A sequence reads and perturbs a sample when it is indexed. Images are clipped to [0, 1], special tokens of texts
+    stay as they are. Everything else is the
     original's, its id as well: keys of results hold the pixels beside it, and methods and metrics that draw by the id
     draw the same, so that the perturbation alone makes the difference. Draws depend on the seed, the trial, the number
     and the id alone.
 
+    Args:
+        samples: The samples.
+        trial: `inputs_noise` or `inputs_disruption`.
+        count: How often.
+        seed: Of the draws.
+        modality: Of the inputs; None: images.
+
     Raises:
         ValueError: No such trial, or not even one.
     """
-    width = _width(INPUTS, trial, count)
+    width, kind = _width(INPUTS, trial, count), modality or Images()
     keys = ((seed, trial, number) for number in range(count))
-    return [samples.changed(partial(_moved, width=width, key=key)) for key in keys]
+    return [samples.changed(partial(_moved, width=width, key=key, modality=kind)) for key in keys]
 
 
-def _moved(sample: Sample, width: float, key: tuple[int, str, int]) -> Sample:
-    drawn = Draws(sample.input.device).uniform(sample.input.shape, [(*key, sample.id)])[0]
-    return replace(sample, input=(sample.input + width * (2 * drawn - 1)).clamp(0, 1))
+def _moved(sample: Sample, width: float, key: tuple[int, str, int], modality: Modality) -> Sample:
+    drawn = Draws(sample.input.device).uniform(sample.input.shape, [(*key, sample.id)])
+    present = None if sample.reading is None else sample.reading.present[None]
+    change = width * float(modality.scale(sample.input[None], present)) * (2 * drawn - 1)
+    if present is not None:
+        change = change * present[:, None]
+    return replace(sample, input=modality.clip(sample.input + change)[0])
 
 
 @dataclass(frozen=True)

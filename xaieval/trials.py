@@ -257,7 +257,8 @@ def _perturbed(run: Run, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for number, model in enumerate(perturbed.classifiers(run.classifier, name, count, run.settings.seed)):
             yield from _both(run, _named(run, name, number, methods), model, samples)
     for name in perturbed.INPUTS:
-        for number, changed in enumerate(perturbed.samples(samples, name, count, run.settings.seed)):
+        given = (samples, name, count, run.settings.seed, run.classifier.modality)
+        for number, changed in enumerate(perturbed.samples(*given)):
             yield from _both(run, _named(run, name, number, methods), run.classifier, changed)
 
 
