@@ -14,7 +14,7 @@ from xaieval.explicand import Explicand
 from xaieval.faithfulness_curve import Masked
 from xaieval.masf import Pooled, Reference
 
-UNKNOWN = "no reference texts: train the model with `xaieval train text`"
+UNKNOWN = "no reference: `xaieval train text`"
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class MaSF(Masked):
     texts and the ratios above 0. Where masking is in distribution it is about `alpha`, and the faithfulness curve tells
     of what is missing; where it is far above, of how odd masked texts are.
 
-    Lower is better. Bounds: 0 to 1. Undefined for a model without reference texts, and for one with so few that no text
-    can have a p below `alpha`.
+    Lower is better. Bounds: 0 to 1. Undefined for a model without reference texts, which those have that were trained
+    with `xaieval train text`, and for one with so few that no text can have a p below `alpha`.
 
     Cost: `ratios` - 2 explanations, shared with ACU and RACU, and `ratios` + 1 forwards.
 

@@ -9,7 +9,7 @@ from score_rows import cells, frame, noise
 
 from xaieval import leaderboard
 from xaieval.component import component_json
-from xaieval.config import ConfigError
+from xaieval.config import ConfigError, components, composed
 from xaieval.faithfulness_report import (
     CHANCE,
     curves,
@@ -154,3 +154,24 @@ def test_what_has_no_curves(tmp_path):
         run_verb("faithfulness", [])
     with pytest.raises(ValueError, match="there is no faithfulness curve in these rows"):
         draw_curves(other)
+
+
+def test_the_experiment():
+    """Two models; what they are trained with is composed while the run is."""
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    from xaieval.train_text import default_recipe
+
+    with initialize_config_module("xaieval.conf", version_base="1.3"):
+        running = GlobalHydra.instance().hydra
+        values = composed(["experiment=faithful_text"])
+        assert default_recipe("half_det", "cpu").plan.masking == "half_det"
+        assert GlobalHydra.instance().hydra is running
+    assert sorted(values["model"]) == ["minilm", "minilm_masked"]
+    assert values["target"] == "label"
+    methods, metrics = (components(values, group) for group in ("method", "metric"))
+    assert [name for name, method in methods.items() if method.sentinel] == ["random"]
+    assert {name: metric.pooled for name, metric in metrics.items()} == dict.fromkeys(("acu", "racu", "masf"), True)
+    signed = {name for name, method in methods.items() if method.signed}
+    assert signed == {"integrated_gradients", "leave_one_out"}

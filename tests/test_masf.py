@@ -234,7 +234,7 @@ class TestTransformer:
         before = work.meter.forwards
         assert bool(MaSF().score(work, method(work), "importance", method).isnan().all())
         first = next(iter(MaSF().undefined(work, method(work), "importance")))
-        assert first == "no reference texts: train the model with `xaieval train text`"
+        assert first == "no reference: `xaieval train text`"
         assert MaSF().undefined_with(work, method) == {}
         assert work.meter.forwards == before
         wrapped.reference = self.usual(wrapped, 6)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
@@ -274,9 +276,21 @@ def only(group: str, values: dict[str, Any]) -> Any:
     return next(iter(components(values, group).values()))
 
 
+@contextmanager
+def composing() -> Iterator[None]:
+    """Within it `hydra.compose` reads the package's YAML, also inside of a run, whose own Hydra comes back."""
+    busy = GlobalHydra.instance()
+    running, busy.hydra = busy.hydra, None
+    try:
+        with initialize_config_module("xaieval.conf", version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
     """What a run with these words would be composed of, as plain values."""
-    with initialize_config_module("xaieval.conf", version_base="1.3"):
+    with composing():
         config = compose("config", overrides=list(overrides))
     choose_device(config)
     return plain(config)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
+from hydra import compose
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from xaieval.config import ConfigError, choose_device, only, plain
+from xaieval.config import ConfigError, choose_device, composing, only, plain
 from xaieval.datasets.text_file import TextFile
 from xaieval.datasets.texts import TextDataset, TextSample
 from xaieval.draws import seed_of
@@ -183,7 +183,7 @@ def recipe_of(words: Sequence[str]) -> Recipe:
         TrainingError: A value that is none.
     """
     _check_keys(words)
-    with initialize_config_module("xaieval.conf", version_base="1.3"):
+    with composing():
         config = compose("train", overrides=list(words))
     choose_device(config)
     values = plain(config)
