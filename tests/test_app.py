@@ -352,7 +352,7 @@ def test_help(xaieval):
     ("arguments", "sentence"),
     [
         ("method=sobbol", "there is no method 'sobbol'; did you mean sobol?; there are "),
-        ("metric=nothing", "there is no metric 'nothing'; there are accumulated_prediction_sensitivity, aopc"),
+        ("metric=nothing", "there is no metric 'nothing'; there are accumulated_prediction_sensitivity, acu, aopc"),
         ("experiment=dem", "there is no experiment 'dem'; did you mean demo?"),
         ("removal=blurr", "there is no removal 'blurr'; did you mean blur?"),
         ("method.sobol.grid=7", "method.sobol.grid=7: the method sobol is not part of the run"),
