@@ -42,6 +42,9 @@ class AttentionRelevance(Method):
 
     units: ClassVar[str] = "importance"
     reference: ClassVar[str] = "arXiv:2103.15679"
+    exceptions: ClassVar[dict[str, str]] = {
+        "text_counted": "which tokens the logits read, a gradient behind the last attention alone says"
+    }
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""

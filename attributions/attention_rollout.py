@@ -48,6 +48,9 @@ class AttentionRollout(Method):
 
     units: ClassVar[str] = "importance"
     reference: ClassVar[str] = "arXiv:2005.00928"
+    exceptions: ClassVar[dict[str, str]] = {
+        "text_counted": "which tokens the logits read, a gradient behind the last attention alone says"
+    }
     heads: str = "mean"
 
     def __post_init__(self) -> None:

@@ -60,6 +60,9 @@ class LRP(Method):
     """
 
     units: ClassVar[str] = "contribution"
+    exceptions: ClassVar[dict[str, str]] = {
+        "text_linear_contribution": "its implied baseline is the embedding 0, not the mask token"
+    }
     reference: ClassVar[str] = "doi:10.1371/journal.pone.0130140"
     refuses: ClassVar[str] = "unsupported layers: relevance adds up to less than half or more than twice the logit"
     composite: str = "epsilon_plus_flat"

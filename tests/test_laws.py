@@ -1,7 +1,9 @@
 """Every method and metric under every law that concerns it; and every law on something that breaks it."""
 
+import contextlib
 import io
 import pickle
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -14,7 +16,19 @@ from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.component import Method, Metric
-from xaieval.laws import LawBroken, categories, check, composed, laws_of, methods, metrics, name_of, report, verify
+from xaieval.laws import (
+    LawBroken,
+    categories,
+    check,
+    composed,
+    laws_of,
+    methods,
+    metrics,
+    name_of,
+    report,
+    texts,
+    verify,
+)
 from xaieval.laws.components import FAIR, SMALL, compose, depth, limited, reseeded
 from xaieval.laws.guards import Planes, no_waiting, untouched
 from xaieval.metrics.deletion import Deletion
@@ -24,15 +38,43 @@ from xaieval.unsupported import UnsupportedError
 
 COMPONENTS = {name: component for group in ("method", "metric") for name, component in composed(group)}
 CASES = [
-    pytest.param(law, component, id=f"{name}-{name_of(law)}")
+    pytest.param(law, name, id=f"{name}-{name_of(law)}")
     for name, component in COMPONENTS.items()
     for law in laws_of(component)
 ]
 
+# -- what refuses texts --
 
-@pytest.mark.parametrize(("law", "component"), CASES)
-def test_law(law, component):
-    verify(law, component)
+NO_MAPS = "has no layer with a spatial output"
+REFUSES_TEXTS = {
+    **dict.fromkeys(
+        (
+            *("ablation_cam", "eigen_cam", "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam"),
+            *("xgrad_cam", "contrastive_excitation_backprop", "excitation_backprop", "linear_approximation"),
+            *("meta_saliency", "normgrad", "selective_normgrad", "relative_representation_stability"),
+        ),
+        NO_MAPS,
+    ),
+    "blur_ig": "a blur means nothing for this kind of input",
+    "causal_path": "no layer that takes and gives activations|no layer that gives the logits",
+    "road": "interpolating what is gone means nothing for this kind of input",
+}
+REFUSES_A_LAW = {("deeplift", "text_product"): "ProductOfTokens calls prod, for which DeepLift has no rule"}
+
+
+@pytest.mark.parametrize(("law", "name"), CASES)
+def test_law(law, name):
+    """Texts are refused by those that are said to, for the reason that is said, and by no others."""
+    refusal = REFUSES_TEXTS.get(name, "") if name_of(law).startswith("text_") else ""
+    refusal = REFUSES_A_LAW.get((name, name_of(law)), refusal)
+    if not refusal:
+        verify(law, COMPONENTS[name])
+    elif name_of(law) in ("text_output", "text_values", "text_product"):
+        with pytest.raises(UnsupportedError, match=refusal):
+            verify(law, COMPONENTS[name])
+    else:  # a law that calls no model may hold
+        with contextlib.suppress(UnsupportedError):
+            verify(law, COMPONENTS[name])
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
@@ -310,6 +352,10 @@ def always_worse(sign):
     return lambda explicand, attribution: sign * attribution.flatten(1).std(1)
 
 
+def three_numbers(explicand, attribution):
+    return spread(explicand, attribution)[:, None] * torch.arange(1.0, 4)
+
+
 BROKEN_METRICS = [
     ("values", broken_metric(lambda e, a: spread(e, a).mean())),
     ("values", broken_metric(lambda e, a: spread(e, a) / 0)),
@@ -352,6 +398,13 @@ BROKEN_METRICS = [
     ("blind_is_fair", broken_metric(lambda e, a: 0 * spread(e, a), category="fairness", bounds=(0.0, 1.0))),
     ("map_is_ignored", broken_metric(spread, category="fairness")),
     ("category", broken_metric(spread, category="beauty")),
+    ("aggregate", broken_metric(three_numbers, pooled=True, aggregate=lambda self, values: float(values[0, 0]))),
+    ("aggregate", broken_metric(three_numbers, pooled=True, aggregate=lambda self, values: float(values.mean()))),
+    (
+        "aggregate",
+        broken_metric(three_numbers, pooled=True, aggregate=lambda self, values: float(values.mul_(2).sum())),
+    ),
+    ("attributes", broken_metric(three_numbers, pooled=True)),
     ("attributes", broken_metric(spread, needs=("money",))),
 ]
 
@@ -366,11 +419,11 @@ def test_law_of_metrics_is_broken(law, metric):
 def test_every_law_is_broken_by_something():
     known = {
         name_of(law)
-        for module in (methods, metrics, categories)
+        for module in (methods, metrics, categories, texts)
         for name, law in vars(module).items()
         if name[:4] == "law_"
     }
-    tested = {case.values[0] for case in BROKEN_CASES} | {law for law, _ in BROKEN_METRICS}
+    tested = {case.values[0] for case in BROKEN_CASES} | {law for law, _ in BROKEN_METRICS + BROKEN_ON_TEXTS}
     assert known <= tested
 
 
@@ -424,8 +477,83 @@ def test_a_method_that_refuses_convolutional_networks_is_held_to_the_laws_on_tra
         return {result.law: result.kept for result in check(broken("Attended", body))}
 
     results = kept(attended)
-    assert {law for law, one in results.items() if not one} == {"pickle"}  # its class is local
-    assert {law for law, one in kept(not_alike).items() if not one} == {"pickle", "neighbors"}
+    own = {"pickle", "text_counted"}  # its class is local, and what the logits of texts read is not counted
+    assert {law for law, one in results.items() if not one} == own
+    alone = {"neighbors", "text_padding", "text_neighbors"}
+    assert {law for law, one in kept(not_alike).items() if not one} == own | alone
+
+
+# -- texts --
+
+
+def longer(self, explicand):
+    return ones(explicand) / explicand.shape[2]
+
+
+def spread_over_padding(explicand, attribution):
+    return attribution.flatten(1).std(1)
+
+
+def of_words(self, explicand):
+    return ones(explicand) / (explicand.patches(4).count - 3)
+
+
+BROKEN_ON_TEXTS = [
+    ("text_padding", broken("Longer", longer)),
+    ("text_padding", broken_metric(spread_over_padding)),
+    ("text_words", broken("Words", of_words)),
+    ("text_one_token", broken("Several", lambda self, e: bright(e) / (e.present.sum(1) - 1)[:, None, None])),
+    ("text_product", broken("Claims", lambda self, e: e.gradient * e.inputs, units="contribution", complete=True)),
+    ("text_order", broken("Order", lambda self, e: ones(e) * torch.arange(1, e.count + 1)[:, None, None])),
+    ("text_linear_gradient", broken("Half", lambda self, e: e.gradient / 2, units="gradient")),
+    ("text_mask_beats_permuted", broken_metric(spread, category="localization")),
+    ("text_absent", broken_metric(spread_over_padding)),
+]
+
+
+@pytest.mark.parametrize(("law", "component"), [pytest.param(*case, id=case[0]) for case in BROKEN_ON_TEXTS])
+def test_law_on_texts_is_broken(law, component):
+    laws = {name_of(one): one for one in laws_of(component)}
+    with pytest.raises(LawBroken):
+        laws[law](component)
+
+
+def test_texts_may_be_refused_in_a_sentence():
+    def pictures(self, explicand):
+        if explicand.inputs.dim() != 4:
+            raise UnsupportedError("it looks at pictures")
+        return bright(explicand)
+
+    results = check(broken("Pictures", pictures))
+    assert {result.law for result in results if not result.kept} == {"pickle"}  # its class is local
+    stream = io.StringIO()
+    report(results, stream)
+    lines = [line for line in stream.getvalue().splitlines() if "text" in line]
+    assert len(lines) == 1
+    assert re.match(r"skip +texts +unsupported layers: it looks at pictures", lines[0])
+
+
+def test_laws_that_say_the_same_of_texts_are_not_held_twice():
+    names = [name_of(law) for law in laws_of(SmoothGrad())]
+    assert {"text_output", "text_padding", "text_words", "text_one_token", "text_linear_gradient"} <= set(names)
+    assert not {"text_memory", "text_hooks", "text_seed", "text_plain", "text_layout"} & set(names)
+    assert "text_product" in map(name_of, laws_of(IntegratedGradients()))
+    assert len(names) == len(set(names))
+
+
+def test_an_exception_from_a_law_excuses_on_texts_too():
+    """As what it says of the formula may show there or not; one of texts alone is strict."""
+    assert {result.law: result.kept for result in check(Excused)}["text_one_hot_beats_constant"]
+    results = {result.law: result for result in check(ExcusedOnTexts)}
+    assert not results["text_order"].kept
+    assert "remove it" in results["text_order"].explanation
+
+
+@dataclass(frozen=True)
+class ExcusedOnTexts(Sparseness):
+    """arXiv:1810.06583."""
+
+    exceptions: ClassVar[dict[str, str]] = {"text_order": "not true"}
 
 
 def test_a_method_that_refuses_all_networks_is_told_of_the_first():

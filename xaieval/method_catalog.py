@@ -20,7 +20,8 @@ from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.common import difference
 from xaieval.laws.components import FAIR, SMALL, composed, limited
-from xaieval.laws.toys import ATTENDING, General, images, names, seeded
+from xaieval.laws.families import ATTENDING
+from xaieval.laws.toys import General, images, names, seeded
 from xaieval.pages import (
     SIDE,
     counted,

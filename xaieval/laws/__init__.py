@@ -22,15 +22,17 @@ from typing import Any, TextIO
 
 from xaieval.adapters import as_method
 from xaieval.component import Method, Metric
-from xaieval.laws import methods, metrics
+from xaieval.laws import methods, metrics, texts
 from xaieval.laws.components import composed
+from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, POOLING, READING
 from xaieval.laws.guards import LawBroken
-from xaieval.laws.toys import ATTENDING
 from xaieval.unsupported import UnsupportedError
 
 __all__ = ["LawBroken", "Result", "check", "composed", "laws_of", "name_of", "report", "verify"]
 
 Law = Callable[..., None]
+OTHERS = {CONVOLUTIONAL: ATTENDING, POOLING: READING, READING: POOLING}
+"""What a component that refuses the networks of a law is held to it on."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Result:
         kept: Whether it holds, or fails as declared.
         explanation: Why it does not hold; empty where it does.
         exception: The reason declared on the class, if any.
+        refusal: Why the component does not explain or score such inputs, if it refuses them.
     """
 
     law: str
@@ -50,6 +53,7 @@ class Result:
     kept: bool
     explanation: str = ""
     exception: str = ""
+    refusal: str = ""
 
 
 def name_of(law: Law) -> str:
@@ -58,17 +62,21 @@ def name_of(law: Law) -> str:
 
 
 def laws_of(component: Method | Metric) -> Iterator[Law]:
-    """The laws that concern a component."""
-    return metrics.laws_of(component) if isinstance(component, Metric) else methods.laws_of(component)
+    """The laws that concern a component, those on texts last."""
+    yield from metrics.laws_of(component) if isinstance(component, Metric) else methods.laws_of(component)
+    yield from texts.laws_of(component)
 
 
 def verify(law: Law, component: Method | Metric) -> None:
     """Hold a component to a law, or to its declared exception from it.
 
+    An exception from a law excuses from the same law on texts, which may hold all the same.
+
     Raises:
         LawBroken: The law does not hold, or a declared exception is none.
+        UnsupportedError: The component refuses texts, or every network of the law.
     """
-    reason = component.exceptions.get(name_of(law))
+    reason = reason_of(law, component)
     if reason is None:
         hold(law, component)
         return
@@ -76,11 +84,19 @@ def verify(law: Law, component: Method | Metric) -> None:
         hold(law, component)
     except (LawBroken, ValueError):  # broken as declared, or the law's model is refused
         return
+    if name_of(law) not in component.exceptions:
+        return
     raise LawBroken(f"the class declares an exception ({reason}), but the law holds: remove it from exceptions")
 
 
+def reason_of(law: Law, component: Method | Metric) -> str | None:
+    """Why a law need not hold, as declared; None: it must."""
+    name = name_of(law)
+    return component.exceptions.get(name, component.exceptions.get(name.removeprefix(texts.PREFIX)))
+
+
 def hold(law: Law, component: Method | Metric) -> None:
-    """Hold a component to a law on convolutional networks, or on transformers if it refuses those.
+    """Hold a component to a law on the law's own networks, or on others if it refuses those.
 
     Raises:
         LawBroken: The law does not hold.
@@ -89,10 +105,11 @@ def hold(law: Law, component: Method | Metric) -> None:
     try:
         law(component)
     except UnsupportedError as refusal:
-        if "family" not in inspect.signature(law).parameters:
+        given = inspect.signature(law).parameters.get("family")
+        if given is None:
             raise
         try:
-            law(component, ATTENDING)
+            law(component, OTHERS[given.default])
         except UnsupportedError:
             raise refusal from None
 
@@ -105,7 +122,7 @@ def check(target: Any) -> list[Result]:
     """
     component = _component(target)
     laws = list(laws_of(component))
-    results = [_checked(law, component) for law in laws]
+    results = _together([_checked(law, component) for law in laws])
     for unknown in sorted(set(component.exceptions) - set(map(name_of, laws))):
         sentence = f"exceptions names {unknown!r}, which is no law of this component"
         results.append(Result(unknown, "Declared exceptions name laws.", False, sentence))
@@ -117,8 +134,9 @@ def report(results: Sequence[Result], stream: TextIO | None = None) -> bool:
     stream = stream or sys.stdout
     width = max(len(result.law) for result in results)
     for result in results:
-        state = "BROKEN" if not result.kept else "exempt" if result.exception else "ok"
-        detail = result.explanation or (f"{result.exception} (declared)" if result.exception else result.demand)
+        state = "BROKEN" if not result.kept else "exempt" if result.exception else "skip" if result.refusal else "ok"
+        declared = f"{result.exception} (declared)" if result.exception else ""
+        detail = result.explanation or declared or result.refusal or result.demand
         stream.write(f"{state:6}  {result.law:{width}}  {detail}\n")
     broken = sum(not result.kept for result in results)
     stream.write(f"{len(results) - broken} of {len(results)} laws hold.\n")
@@ -133,13 +151,26 @@ def _component(target: Any) -> Method | Metric:
     return as_method(target)
 
 
+def _together(results: list[Result]) -> list[Result]:
+    """The results, with one in place of all laws on texts where the first of them says that they are refused."""
+    others = [result for result in results if not result.law.startswith(texts.PREFIX)]
+    first = next((result for result in results if result.law.startswith(texts.PREFIX)), None)
+    if first is None or not first.refusal:
+        return results
+    return [*others, Result("texts", "The laws hold on texts, too.", True, refusal=first.refusal)]
+
+
 def _checked(law: Law, component: Method | Metric) -> Result:
     demand = " ".join((law.__doc__ or "").split())
-    reason = component.exceptions.get(name_of(law), "")
+    reason = reason_of(law, component) or ""
     try:
         verify(law, component)
     except LawBroken as broken:
         return Result(name_of(law), demand, False, f"{demand} But {broken}.", reason)
+    except UnsupportedError as refusal:
+        on_texts = name_of(law).startswith(texts.PREFIX)
+        sentence = str(refusal) if on_texts else f"{demand} But it raised UnsupportedError: {refusal}"
+        return Result(name_of(law), demand, on_texts, "" if on_texts else sentence, reason, sentence * on_texts)
     except Exception as error:  # a stranger's code may raise anything, which breaks the law and nothing else
         sentence = f"{demand} But it raised {type(error).__name__}: {error}"
         return Result(name_of(law), demand, False, sentence, reason)

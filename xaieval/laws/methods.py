@@ -16,24 +16,9 @@ from xaieval.explicand import Explicand
 from xaieval.laws import common
 from xaieval.laws.common import difference, same
 from xaieval.laws.components import FAIR, SMALL, changed, depth, has_field, limited, reseeded
+from xaieval.laws.families import CONVOLUTIONAL, Family, shown
 from xaieval.laws.guards import LawBroken, Planes, no_waiting, untouched
-from xaieval.laws.toys import (
-    ATTENDING,
-    CONVOLUTIONAL,
-    SIDE,
-    Counting,
-    Family,
-    General,
-    Ignoring,
-    Linear,
-    Smooth,
-    bright_images,
-    explicand,
-    images,
-    names,
-    partly_present,
-    seeded,
-)
+from xaieval.laws.toys import Counting, Ignoring, images, seeded
 from xaieval.removal import removal_of
 from xaieval.unsupported import UnsupportedError
 
@@ -52,16 +37,17 @@ def laws_of(method: Method) -> Iterator[Law]:
         yield law_sentinel
     if method.units == "gradient" and not method.sentinel:
         yield law_linear_gradient
-    if method.units == "contribution" and not method.sentinel and _fixed_baseline(method):
+    if method.units == "contribution" and not method.sentinel and fixed_baseline(method):
         yield law_linear_contribution
     if method.units == "importance" and not method.sentinel:
         yield law_planted
-    if method.complete and _fixed_baseline(method):
+    if method.complete and fixed_baseline(method):
         yield law_complete
     yield from common.laws_of(method)
 
 
-def _fixed_baseline(method: Method) -> bool:
+def fixed_baseline(method: Method) -> bool:
+    """Whether what a removed feature becomes does not depend on the others."""
     return removal_of(getattr(method, "removal", "zero")).fixed
 
 
@@ -71,8 +57,8 @@ def _fixed_baseline(method: Method) -> bool:
 def law_output(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The attribution has the input's shape (or one channel), is float32 on its device, and is finite."""
     made = limited(method, SMALL)
-    for inputs in (images(3), images(1)):
-        work = explicand(seeded(family.general), inputs)
+    for inputs in (family.inputs(3), family.inputs(1)):
+        work = family.bind(seeded(family.general), inputs)
         maps = made(work)  # checks shape, type and device
         if not bool(maps.isfinite().all()):
             raise LawBroken("the attribution has NaN or infinite values: look for a division by zero")
@@ -84,7 +70,7 @@ def law_output(method: Method, family: Family = CONVOLUTIONAL) -> None:
 
 def law_own_tensor(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The attribution is a tensor of its own: changing it changes neither the inputs nor a second attribution."""
-    made, work = limited(method, SMALL), explicand(seeded(family.general))
+    made, work = limited(method, SMALL), family.bind(seeded(family.general))
     inputs, maps = work.inputs.clone(), made(work)
     expected = maps.clone()
     maps.fill_(7.0)
@@ -99,21 +85,21 @@ def law_own_tensor(method: Method, family: Family = CONVOLUTIONAL) -> None:
 def law_deterministic(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Two fresh calls with one seed agree."""
     made = limited(method, SMALL)
-    first, second = (made(explicand(seeded(family.general))) for _ in range(2))
+    first, second = (made(family.bind(seeded(family.general))) for _ in range(2))
     same(first, second, "two calls with the same seed differ: draw with batch.normal, batch.uniform or a design", 1e-6)
 
 
 def law_seed(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Another seed gives another attribution."""
     made = limited(method, SMALL)
-    first, second = (reseeded(made, seed)(explicand(seeded(family.general))) for seed in (0, 1))
+    first, second = (reseeded(made, seed)(family.bind(seeded(family.general))) for seed in (0, 1))
     if difference(first, second) < 1e-4:
         raise LawBroken("seeds 0 and 1 give the same attribution: the field seed does nothing")
 
 
 def law_copies(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """In perturbed copies of an input draws and designs are fresh, with common draws they are those of the original."""
-    made, work = limited(method, SMALL), explicand(seeded(family.general), images(2), batch_size=8)
+    made, work = limited(method, SMALL), family.bind(seeded(family.general), family.inputs(2), batch_size=8)
     original = made(work)
     for batch in work.batches(2):
         fresh, common = (made(batch.copies(batch.inputs, common_draws=held)) for held in (False, True))
@@ -125,26 +111,26 @@ def law_copies(method: Method, family: Family = CONVOLUTIONAL) -> None:
 def law_batch_size(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The number of inputs in one call of the model does not matter."""
     made = limited(method, SMALL)
-    expected = made(explicand(seeded(family.general), batch_size=3))
+    expected = made(family.bind(seeded(family.general), batch_size=3))
     for size in (1, 2, 7, 64):
-        maps = made(explicand(seeded(family.general), batch_size=size))
+        maps = made(family.bind(seeded(family.general), batch_size=size))
         same(maps, expected, f"batches of {size} and of 3 inputs give different attributions")
 
 
 def law_order(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The order of the samples does not matter."""
-    made, inputs = limited(method, SMALL), images(4)
-    expected = made(explicand(seeded(family.general), inputs))
-    turned = made(explicand(seeded(family.general), inputs.flip(0), ids=names(4)[::-1], target=[3, 2, 1, 0]))
+    made, inputs = limited(method, SMALL), family.inputs(4)
+    expected = made(family.bind(seeded(family.general), inputs))
+    turned = made(family.bind(seeded(family.general), inputs.flip(0), ids=family.names(4)[::-1], target=[3, 2, 1, 0]))
     same(turned.flip(0), expected, "in reverse order the samples get other attributions")
 
 
 def law_neighbors(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """A sample alone and beside very different samples gets the same attribution."""
-    made, inputs = limited(method, SMALL), images(3)
+    made, inputs = limited(method, SMALL), family.inputs(3)
     inputs[1:] *= 10
-    beside = made(explicand(seeded(family.general), inputs))
-    alone = made(explicand(seeded(family.general), inputs[:1]))
+    beside = made(family.bind(seeded(family.general), inputs))
+    alone = made(family.bind(seeded(family.general), inputs[:1]))
     same(
         beside[:1], alone, "beside other samples a sample gets another attribution: something is scaled over the batch"
     )
@@ -152,7 +138,7 @@ def law_neighbors(method: Method, family: Family = CONVOLUTIONAL) -> None:
 
 def law_layout(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Inputs may be strided in memory, as those of perturbed copies are."""
-    made, work = limited(method, SMALL), explicand(seeded(family.general))
+    made, work = limited(method, SMALL), family.bind(seeded(family.general))
     expected = made(work)
     wide = torch.stack((work.inputs, work.inputs), -1)[..., 0]
     turned = work.inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
@@ -167,10 +153,10 @@ def law_layout(method: Method, family: Family = CONVOLUTIONAL) -> None:
 def law_untouched(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Weights, buffers, modes, hooks, gradients and the global random states stay as they were."""
     made, module = limited(method, SMALL), _used_model(family)
-    inputs = images(3)
+    inputs = family.inputs(3)
     expected = inputs.clone()
     with untouched(module):
-        made(explicand(module, inputs))
+        made(family.bind(module, inputs))
     if not torch.equal(inputs, expected):
         raise LawBroken("it changed the user's images")
 
@@ -178,16 +164,16 @@ def law_untouched(method: Method, family: Family = CONVOLUTIONAL) -> None:
 def law_exception(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """The model stays as it was when it fails in the middle, and works afterwards."""
     made, module = limited(method, SMALL), Counting(_used_model(family))
-    work = explicand(module, batch_size=1)
+    work = family.bind(module, batch_size=1)
     module.calls = 0
     expected, calls = made(work), module.calls
     for fail_at in {1, calls // 2 + 1, calls}:
-        work = explicand(module, batch_size=1)
+        work = family.bind(module, batch_size=1)
         module.calls, module.fail_at = 0, fail_at
         with untouched(module):
             _try(made, work)
         module.fail_at = None
-        same(made(explicand(module, batch_size=1)), expected, "after a model that failed the attribution differs")
+        same(made(family.bind(module, batch_size=1)), expected, "after a model that failed the attribution differs")
 
 
 def _try(method: Method, work: object) -> None:
@@ -214,8 +200,8 @@ def _used_model(family: Family) -> nn.Module:
 
 def law_meta(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """It runs end to end on the meta device, where no value can be read."""
-    made, inputs = limited(method, SMALL), images(3)
-    work = explicand(seeded(family.general), inputs.to("meta"), device="meta")
+    made, inputs = limited(method, SMALL), family.inputs(3)
+    work = family.bind(seeded(family.general), inputs.to("meta"), device="meta")
     try:
         maps = made(work)
     except UnsupportedError:
@@ -228,71 +214,72 @@ def law_meta(method: Method, family: Family = CONVOLUTIONAL) -> None:
 
 def law_no_waiting(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """It never makes the device wait for the host."""
-    made, work = limited(method, SMALL), explicand(seeded(family.general))
-    if family is ATTENDING:  # the places of tokens are looked up once for a model, which waits
+    made, work = limited(method, SMALL), family.bind(seeded(family.general))
+    if family is not CONVOLUTIONAL:  # the places of tokens are looked up once for a model, which waits
         made(work)
-        work = work.classifier.explicand(images(3, seed=1), [0, 1, 2], names(3))
+        work = family.bind(work.classifier, family.inputs(3, seed=1))
     with no_waiting():
         made(work)
 
 
 def law_absent(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Values of absent features change nothing where the model ignores them."""
-    made, inputs, present = limited(method, SMALL), images(3), partly_present()
+    made, inputs, present = limited(method, SMALL), family.inputs(3), family.some()
     module = Ignoring(seeded(family.general), present)
-    shown = present.expand(3, -1, -1)
-    other = torch.where(present, inputs, 5 * images(3, seed=1) - 2)
-    first, second = (made(explicand(module, values, present=shown)) for values in (inputs, other))
+    where = present.expand(3, *present.shape)
+    other = torch.where(present, inputs, 5 * family.inputs(3, seed=1) - 2)
+    first, second = (made(family.bind(module, values, present=where)) for values in (inputs, other))
     same(first * present, second * present, "values of absent features change the scores of present ones")
 
 
 # -- what the numbers mean --
 
 
-def law_linear_gradient(method: Method) -> None:
+def law_linear_gradient(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """On a linear model a gradient is its weights."""
-    made, inputs, module = limited(method, SMALL), images(3), seeded(lambda: Linear(3 * SIDE**2))
-    work = explicand(module, inputs)
-    same(made(work), module.gradient(work.target, inputs.shape[1:]), "on a linear model it is not the weights")
+    made, inputs, module = limited(method, SMALL), family.inputs(3), seeded(family.linear)
+    work = family.bind(module, inputs)
+    weights = module.gradient(work.target, inputs.shape[1:])
+    same(shown(work, made(work)), shown(work, weights), "on a linear model it is not the weights")
 
 
-def law_linear_contribution(method: Method) -> None:
+def law_linear_contribution(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """On a linear model a contribution is the weight times the way from the baseline."""
-    made, inputs, module = limited(method, SMALL), images(3), seeded(lambda: Linear(3 * SIDE**2))
-    work = explicand(module, inputs)
+    made, inputs, module = limited(method, SMALL), family.inputs(3), seeded(family.linear)
+    work = family.bind(module, inputs)
     baseline = work.removal(getattr(method, "removal", "zero")).values
     expected = module.gradient(work.target, inputs.shape[1:]) * (inputs - baseline)
-    maps = made(work)
+    maps = shown(work, made(work))
     if maps.shape[1] == 1:
         expected = expected.sum(1, keepdim=True)
-    same(maps, expected, "on a linear model it is not w (x - baseline)")
+    same(maps, shown(work, expected), "on a linear model it is not w (x - baseline)")
 
 
 def law_planted(method: Method, family: Family = CONVOLUTIONAL) -> None:
-    """On a model that sees bright pixels alone, importance has its maximum and its mass where they are."""
-    made = limited(method, FAIR)
-    side, patch, near = 24, 6, 3
-    inputs, mask = bright_images(3, side, patch)
-    maps = made(explicand(family.planted(), inputs, target=0))[:, 0]
-    around = nn.functional.max_pool2d(mask[:, None].float(), 2 * near + 1, 1, near)[:, 0] > 0
+    """On a model that sees planted features alone, importance has its maximum and its mass where they are."""
+    made, (inputs, mask, around) = limited(method, {**FAIR, **family.limits}), family.clues()
+    work = family.bind(family.planted(), inputs, target=0)
+    maps = shown(work, made(work))[:, 0]
     tops = maps.flatten(1).argmax(1)
     if not bool(around.flatten(1).gather(1, tops[:, None]).all()):
-        raise LawBroken("the highest score does not lie on the only pixels that the model sees")
-    inside, outside = ((maps * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (mask, ~mask))
+        raise LawBroken("the highest score does not lie on the only features that the model sees")
+    there = torch.ones_like(mask) if work.present is None else work.present
+    parts = (mask & there, ~mask & there)
+    inside, outside = ((maps * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in parts)
     if not bool((inside > outside).all()):
-        raise LawBroken("the mean score of the only pixels that the model sees is not above that of the others")
+        raise LawBroken("the mean score of the only features that the model sees is not above that of the others")
 
 
-def law_sentinel(method: Method) -> None:
+def law_sentinel(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """A sentinel knows nothing of the model."""
     made = limited(method, SMALL)
-    first, second = (made(explicand(module)) for module in (seeded(General), seeded(Smooth)))
+    first, second = (made(family.bind(module)) for module in (seeded(family.general), seeded(family.smooth)))
     same(first, second, "a sentinel gives different maps for two models")
 
 
-def law_complete(method: Method) -> None:
+def law_complete(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """On a smooth model the attribution sums to f(x) - f(baseline)."""
-    made, work = limited(method, FAIR), explicand(seeded(Smooth))
+    made, work = limited(method, FAIR), family.bind(seeded(family.smooth))
     change = work.clean.logit - work.removed(getattr(method, "removal", "zero")).logit
     total = work.features(made(work)).flatten(1).sum(1)
     same(total, change, "the sum is not f(x) - f(baseline)", 1e-3)
@@ -301,7 +288,7 @@ def law_complete(method: Method) -> None:
 def law_hooks(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """A rectifier, or attention, gives the same attribution as a module, in place or as a function."""
     made = limited(method, SMALL)
-    maps = {kind: made(explicand(seeded(write))) for kind, write in family.written.items()}
+    maps = {kind: made(family.bind(seeded(write))) for kind, write in family.written.items()}
     for kind in maps:
         same(maps[kind], maps["module"], f"one network written with a {kind} and with a module has two attributions")
 
@@ -312,9 +299,9 @@ def law_hooks(method: Method, family: Family = CONVOLUTIONAL) -> None:
 def law_counted(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """Every evaluation of the model is counted, once, and no call takes more inputs than it may."""
     made, module = limited(method, SMALL), Counting(seeded(family.general))
-    work = explicand(module)
+    work = family.bind(module)
     made(work)  # the model's layers are looked up once, which is not counted
-    second = work.classifier.explicand(images(3, seed=1), [0, 1, 2], names(3))
+    second = family.bind(work.classifier, family.inputs(3, seed=1))
     before, forwards, backwards = second.cost, module.forwards, module.backwards
     made(second)
     counted = [3 * (now - then) for now, then in zip(second.cost[:2], before[:2], strict=True)]
@@ -331,7 +318,7 @@ def law_memory(method: Method, family: Family = CONVOLUTIONAL) -> None:
     peaks = []
     for draws in (4, 16):
         made = changed(limited(method, SMALL), samples=draws, steps=draws, designs=draws)
-        work = explicand(seeded(family.written["module"]), images(count, side), batch_size=batch_size)
+        work = family.bind(seeded(family.written["module"]), images(count, side), batch_size=batch_size)
         with Planes((side, side)) as planes:
             made(work)
         peaks.append(planes.largest)

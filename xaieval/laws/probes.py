@@ -11,7 +11,6 @@ from torch import Tensor
 from xaieval.attributions.gradient import Gradient
 from xaieval.component import Method, Metric
 from xaieval.explicand import Explicand
-from xaieval.laws.toys import SIDE, General, explicand, images, seeded
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Moving(Still):
     """Moves as the input does."""
 
     def attribute(self, explicand: Explicand) -> Tensor:
-        """The inputs' channel mean `(N, 1, *F)`."""
-        return explicand.inputs.mean(1, keepdim=True)
+        """An exponential of the inputs' channel mean, which is nowhere 0, `(N, 1, *F)`."""
+        return explicand.inputs.mean(1, keepdim=True).exp()
 
 
 class Noisy(Still):
@@ -42,26 +41,16 @@ class Noisy(Still):
         return (1000 * explicand.inputs).sin().mean(1, keepdim=True)
 
 
-def random_maps(count: int, units: str, seed: int = 0) -> Tensor:
-    """Signed random maps, rounded so that no tie or order is a matter of rounding."""
-    shape = (count, 1 if units == "importance" else 3, SIDE, SIDE)
-    maps = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return (maps * 2**14).round() / 2**14
-
-
-def rectangles(count: int) -> Tensor:
-    """Rectangles of different sizes, bool `(count, SIDE, SIDE)`."""
-    masks = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
-    for number in range(count):
-        masks[number, 2 : 6 + number, 3 + number : 9] = True
-    return masks
-
-
-def work_on(batch_size: int = 4, count: int = 3, **options: object) -> Explicand:
-    """Images with rectangles as masks, bound to a general network."""
-    return explicand(seeded(General), images(count), batch_size=batch_size, mask=rectangles(count), **options)  # type: ignore[arg-type]
-
-
 def values_of(metric: Metric, work: Explicand, maps: Tensor, units: str) -> Tensor:
-    """Values `(N,)` of a metric, for maps that a gradient is said to have made."""
+    """Values `(N,)` of a metric, of a pooled one `(N, K)`, for maps that a gradient is said to have made."""
     return metric(work, maps, method=Gradient(), units=units)
+
+
+def judged(metric: Metric, values: Tensor) -> Tensor:
+    """What says how good maps are: the values `(N,)`, or the one number `(1,)` that a pooled metric makes of them."""
+    return torch.tensor([metric.aggregate(values.double())]) if metric.pooled else values
+
+
+def undefined(values: Tensor) -> Tensor:
+    """Which samples `(N,)` have no value."""
+    return values.isnan().flatten(1).any(1) if values.dim() > 1 else values.isnan()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -81,9 +79,9 @@ class Two(nn.Module):
         super().__init__()
         self.score = score
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, *attended: Tensor) -> Tensor:
         """Logits `(n, 2)`."""
-        return functional.pad(self.score(inputs)[:, :1], (0, 1))
+        return functional.pad(self.score(inputs, *attended)[:, :1], (0, 1))
 
 
 class Bright(nn.Sequential):
@@ -126,23 +124,25 @@ class Attention(nn.Module):
         self.kind = kind
         self.heads = heads
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens `(n, T, D)`."""
-        tokens = tokens + self._attended(self.norm(tokens))
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Tokens `(n, T, D)`; the mask `(n, 1, T, T)` is added to what they attend to."""
+        tokens = tokens + self._attended(self.norm(tokens), mask)
         result: Tensor = tokens + self.layers(tokens)
         return result
 
-    def _attended(self, tokens: Tensor) -> Tensor:
+    def _attended(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         part = self.attention
         if self.kind == "module":
-            attended: Tensor = part(tokens, tokens, tokens, need_weights=False)[0]
+            each = None if mask is None else mask.expand(-1, self.heads, -1, -1).flatten(0, 1)
+            attended: Tensor = part(tokens, tokens, tokens, need_weights=False, attn_mask=each)[0]
             return attended
         parts = functional.linear(tokens, part.in_proj_weight, part.in_proj_bias).unflatten(2, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if self.kind == "function":
-            heads = functional.scaled_dot_product_attention(query, key, value)
+            heads = functional.scaled_dot_product_attention(query, key, value, mask)
         else:
-            heads = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+            scores = query @ key.mT * query.shape[-1] ** -0.5
+            heads = (scores if mask is None else scores + mask).softmax(-1) @ value
         return functional.linear(heads.transpose(1, 2).flatten(2), part.out_proj.weight, part.out_proj.bias)
 
 
@@ -182,27 +182,6 @@ class Looking(nn.Module):
         return functional.pad(20 * seen[:, 0, 0], (0, 1))
 
 
-@dataclass(frozen=True)
-class Family:
-    """Networks that methods of one kind explain.
-
-    Attributes:
-        general: What most networks have.
-        planted: Class 0 grows with bright pixels alone, for images of `bright_images` with patches of 6 pixels.
-        written: One network written in three ways, of which the first is a module.
-    """
-
-    general: Callable[[], nn.Module]
-    planted: Callable[[], nn.Module]
-    written: Mapping[str, Callable[[], nn.Module]]
-
-
-CONVOLUTIONAL = Family(General, Bright, {kind: partial(Rectified, kind) for kind in ("module", "in place", "function")})
-ATTENDING = Family(
-    Transformer, Looking, {kind: partial(Transformer, kind) for kind in ("module", "function", "softmax")}
-)
-
-
 class Ignoring(nn.Module):
     """A model that never sees what is absent."""
 
@@ -212,9 +191,9 @@ class Ignoring(nn.Module):
         self.present: Tensor
         self.register_buffer("present", present.float())
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, *attended: Tensor) -> Tensor:
         """Logits `(n, classes)`."""
-        logits: Tensor = self.module(inputs * self.present)
+        logits: Tensor = self.module(inputs * self.present, *attended)
         return logits
 
 
@@ -227,7 +206,7 @@ class Counting(nn.Module):
         self.calls = self.forwards = self.backwards = self.largest = 0
         self.fail_at: int | None = None
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, *attended: Tensor) -> Tensor:
         """Logits `(n, classes)`.
 
         Raises:
@@ -238,7 +217,7 @@ class Counting(nn.Module):
             raise RuntimeError("the model fails here, as a test")
         self.forwards += len(inputs)
         self.largest = max(self.largest, len(inputs))
-        logits: Tensor = self.module(inputs)
+        logits: Tensor = self.module(inputs, *attended)
         if logits.requires_grad:
             logits.register_hook(self._backward)
         return logits
@@ -285,7 +264,7 @@ def partly_present(side: int = SIDE) -> Tensor:
 
 
 def explicand(
-    module: nn.Module,
+    module: nn.Module | Classifier,
     inputs: Tensor | None = None,
     *,
     batch_size: int = 4,
@@ -297,7 +276,9 @@ def explicand(
 ) -> Explicand:
     """A model and inputs, with names and classes where none are given."""
     inputs = images() if inputs is None else inputs
-    return Classifier(module, batch_size=batch_size, device=device).explicand(
+    if isinstance(module, nn.Module):
+        module = Classifier(module, batch_size=batch_size, device=device)
+    return module.explicand(
         inputs,
         classes(len(inputs)) if target is None else target,
         names(len(inputs)) if ids is None else ids,
