@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from xaieval.keys import key_of
+from xaieval.store import write_whole
 from xaieval.verdicts import Findings, Verdict
 
 FOLDER = "verdicts"
@@ -36,9 +35,7 @@ def keep_verdicts(store: Path, verdicts: Mapping[Column, Verdict]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for column, verdict in verdicts.items():
         path = folder / f"{key_of(**column._asdict())}.json"
-        temporary = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp")
-        temporary.write_text(json.dumps({**column._asdict(), **asdict(verdict)}, indent=1))
-        temporary.replace(path)
+        write_whole(path, json.dumps({**column._asdict(), **asdict(verdict)}, indent=1).encode())
 
 
 def kept_verdicts(store: Path | None) -> Mapping[Column, Verdict]:

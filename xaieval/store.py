@@ -239,19 +239,8 @@ class Store:
         return path
 
     def _write(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(f"{path.name}.{_process()}-{uuid.uuid4().hex[:12]}.tmp")
         with self._explained("written"):
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
-                raise
-            _sync_folder(path.parent)
+            write_whole(path, data)
 
     @contextlib.contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
@@ -264,6 +253,26 @@ class Store:
                 "process may write, on a disk with free space: make room, or name another folder with store.path=. "
                 "What the store already holds stays."
             ) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file that is whole as soon as it has its name, and survives a power cut.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{_process()}-{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
 
 
 def _set_aside(path: Path, problem: str) -> None:
