@@ -373,7 +373,7 @@ def test_rows_hold_the_values_and_come_back_from_the_store(tmp_path, monkeypatch
     assert rows.loc[~undefined, "reason"].isna().all()
     samples = [sample for sample in samples_of(ENOUGH) if sample.id != "s01"]
     work = classifier().explicand(
-        torch.stack([sample.image for sample in samples]),
+        torch.stack([sample.input for sample in samples]),
         None,
         [sample.id for sample in samples],
         mask=torch.stack([sample.mask for sample in samples if sample.mask is not None]),
