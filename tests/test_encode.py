@@ -219,3 +219,11 @@ def test_texts_in_a_line_for_notebooks(classifier):
         explain(torch.nn.Linear(1, 1), texts)
     with pytest.raises(TypeError, match=r"texts are a list, got 'bad': write \['bad'\]"):
         explain(classifier, "bad")
+
+
+def test_a_run_says_how_many_texts_were_cut(classifier, capsys):
+    texts = [TextSample(name, "good film " * 20) for name in ("a", "b")]
+    for count, said in ((1, "1 text is longer than the model takes: a: 26 of 40 tokens were cut"), (2, "2 texts are")):
+        rows = evaluate(classifier, texts[:count], ["gradient"], ["deletion"])
+        assert said in capsys.readouterr().err
+        assert rows["error"].isna().all()

@@ -147,7 +147,8 @@ class Benchmark:
         )
         cut = {cell.subject.note: None for cell in requested if cell.subject.note}
         if cut:
-            self.progress.say(f"{len(cut)} texts are longer than the model takes, the first is {next(iter(cut))}")
+            many = "1 text is" if len(cut) == 1 else f"{len(cut)} texts are"
+            self.progress.say(f"{many} longer than the model takes: {next(iter(cut))}{', ...' if len(cut) > 1 else ''}")
         keys = {self.classifier.name: self._keys.model, **{part.name: part.key for part in self._parts}}
         unkept = [name for name, key in keys.items() if key is None]
         if self.store is not None and unkept:
