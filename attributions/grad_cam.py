@@ -45,5 +45,5 @@ class GradCAM(Method):
     def attribute(self, explicand: Explicand) -> Tensor:
         """The map `(N, 1, *F)`."""
         activation, gradient = channels(explicand, self.layer)
-        maps = weighted_sum(activation, gradient.flatten(2).mean(2))
+        maps = weighted_sum(activation, explicand.mean(gradient))
         return explicand.upsample(maps.relu() if self.relu else maps)

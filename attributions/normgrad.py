@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from xaieval.cam import extremes
 from xaieval.component import Method
 from xaieval.contributions import AGGREGATIONS, Kernel, aggregated
 from xaieval.explicand import Explicand
@@ -103,7 +104,7 @@ class NormGrad(Method):
         layers = self.layers or (explicand.convolution("normgrad") if real else explicand.layer("normgrad"),)
         found = explicand.activations(layers, arrived=real)
         maps = [explicand.upsample(self._map(explicand, layer, *found[layer])) for layer in layers]
-        return self._combined(maps) if len(maps) > 1 else maps[0]
+        return self._combined(maps, explicand.present) if len(maps) > 1 else maps[0]
 
     def _map(self, explicand: Explicand, layer: str, activation: Tensor, gradient: Tensor) -> Tensor:
         """The aggregated contributions at the layer's own resolution, `(N, 1, h, w)`."""
@@ -118,9 +119,9 @@ class NormGrad(Method):
         seen = torch.ones_like(activation) if self.extraction == "bias" else activation
         return aggregated(seen, gradient, kernel, self.aggregation)
 
-    def _combined(self, maps: list[Tensor]) -> Tensor:
+    def _combined(self, maps: list[Tensor], present: Tensor | None) -> Tensor:
         """One map `(N, 1, *F)` of those of several layers."""
-        scaled = [_scaled(values) for values in maps]
+        scaled = [_scaled(values, present) for values in maps]
         if self.combination == "geometric":
             scaled = [values**weight for values, weight in zip(scaled, self._shares(len(maps)), strict=True)]
         product: Tensor = torch.stack(scaled).prod(0)
@@ -133,9 +134,10 @@ class NormGrad(Method):
         return [weight / sum(weights) for weight in weights]
 
 
-def _scaled(values: Tensor) -> Tensor:
-    """Each map scaled to [0, 1], `(N, 1, *F)`."""
-    axes = tuple(range(1, values.dim()))
-    low, high = values.amin(axes, keepdim=True), values.amax(axes, keepdim=True)
-    contrast = high - low > 1e-6 * values.abs().amax(axes, keepdim=True)  # smaller is rounding, also of the upsampling
-    return torch.where(contrast, (values - low) / (high - low), (high > 0).float())
+def _scaled(values: Tensor, present: Tensor | None) -> Tensor:
+    """Each map scaled to [0, 1] over the features there, `(N, 1, *F)`; 0 at the others."""
+    low, high = extremes(values, present)
+    size = torch.maximum(low.abs(), high.abs())
+    contrast = high - low > 1e-6 * size  # smaller is rounding, also of the upsampling
+    scaled = torch.where(contrast, (values - low) / (high - low), (high > 0).float())
+    return scaled if present is None else scaled.masked_fill(~present[:, None], 0.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaieval.batch import Batch
-from xaieval.cam import outputs, weighted_sum
+from xaieval.cam import extremes, outputs, weighted_sum
 from xaieval.component import Method
 from xaieval.explicand import Explicand
 from xaieval.removal import Removal
@@ -74,7 +74,8 @@ class ScoreCAM(Method):
         removal = explicand.removal(self.removal)
 
         def inputs(batch: Batch) -> Tensor:
-            return removal(batch, 1 - _scaled(explicand.upsample(batch.read(table)[:, None])))
+            present = None if explicand.present is None else batch.of_rows(explicand.present)
+            return removal(batch, 1 - _scaled(explicand.upsample(batch.read(table)[:, None]), present))
 
         scores = explicand.scores(inputs, table.shape[1], self.score)
         weights = scores[:, :-1] - scores[:, -1:]
@@ -83,9 +84,8 @@ class ScoreCAM(Method):
         return explicand.upsample(weighted_sum(activation, weights).relu())
 
 
-def _scaled(masks: Tensor) -> Tensor:
-    """Each mask `(n, 1, *F)` scaled to [0, 1]; 0 where it has no contrast."""
-    axes = tuple(range(1, masks.dim()))
-    low, high = masks.amin(axes, keepdim=True), masks.amax(axes, keepdim=True)
+def _scaled(masks: Tensor, present: Tensor | None) -> Tensor:
+    """Each mask `(n, 1, *F)` scaled to [0, 1] over the features there; 0 where it has no contrast."""
+    low, high = extremes(masks, present)
     contrast = high - low > 1e-6 * torch.maximum(high.abs(), low.abs())  # less is rounding, also of the upsampling
     return torch.where(contrast, (masks - low) / (high - low), 0.0)

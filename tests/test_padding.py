@@ -25,18 +25,13 @@ TEXTS = (torch.arange(9) * 3 % 25 + 5, torch.arange(6) * 4 % 25 + 5)
 WORDS = (torch.tensor([-1, 0, 0, 1, 2, 2, 3, 3, -1]), torch.tensor([-1, 0, 1, 1, 2, -1]))
 RATIONALES = (torch.arange(9) % 4 == 1, torch.arange(6) == 1)
 
-NO_PLACES = "Embedded has no layer with a spatial output (N, K, h, w)"
 NO_RECTIFIERS = "Embedded calls no relu, relu6 or hardtanh"
+NO_EXCITATION = (
+    "(BertSelfAttention) calls scaled_dot_product_attention, for which excitation backpropagation has no rule"
+)
 NO_RULE = "model.bert.embeddings.LayerNorm (LayerNorm) calls layer_norm, for which"
 REFUSED = {
-    **dict.fromkeys(
-        (
-            *("ablation_cam", "eigen_cam", "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam"),
-            *("xgrad_cam", "linear_approximation", "normgrad", "selective_normgrad", "meta_saliency"),
-            *("excitation_backprop", "contrastive_excitation_backprop", "relative_representation_stability"),
-        ),
-        NO_PLACES,
-    ),
+    **dict.fromkeys(("excitation_backprop", "contrastive_excitation_backprop"), NO_EXCITATION),
     **dict.fromkeys(("guided_backprop", "deconvnet"), NO_RECTIFIERS),
     **dict.fromkeys(("deeplift", "lrp", "lrp_alpha2_beta1", "lrp_epsilon_gamma_box"), NO_RULE),
     "causal_path": "has no layer that takes and gives activations",

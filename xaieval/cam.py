@@ -1,6 +1,8 @@
-"""What class activation methods share: reading a layer, and the weighted sum of its channels."""
+"""What class activation methods share: reading a layer, the weighted sum of its channels, and the range of a map."""
 
 from __future__ import annotations
+
+from math import inf
 
 from torch import Tensor
 
@@ -31,3 +33,10 @@ def weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:
     """Channels `(N, K, h, w)` times their weights `(N, K)`, summed, `(N, 1, h, w)`."""
     ranked = weights.view(*weights.shape, *[1] * (activation.dim() - 2))
     return (ranked * activation).sum(1, keepdim=True)
+
+
+def extremes(maps: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest value `(n, 1, 1, 1)` of each map `(n, 1, *F)`, over the features `(n, *F)` there."""
+    axes = tuple(range(1, maps.dim()))
+    low, high = (maps, maps) if present is None else (maps.masked_fill(~present[:, None], end) for end in (inf, -inf))
+    return low.amin(axes, keepdim=True), high.amax(axes, keepdim=True)

@@ -201,11 +201,13 @@ class Classifier:
         arriving: Mapping[str, Edit] | None = None,
         outputs: Mapping[str, Edit] | None = None,
         attended: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> Scores:
         """Scores `(n,)` for the targets `(n,)` of one call in which tensors between layers are edited.
 
         Where the first edit puts activations of n inputs in place, known from before, one input is enough: then all
-        that comes before that layer is computed for it alone.
+        that comes before that layer is computed for it alone; but not where `attended` is given, from which a model
+        makes more than what comes before the layer.
 
         Args:
             inputs: `(n, C, *F)`, or `(1, C, *F)` where an edit makes n of it.
@@ -214,12 +216,16 @@ class Classifier:
             outputs: What becomes of the output of a layer, by the layer's name; tokens and channels-last activations
                 are edited as `(n, K, h, w)`, tokens that stand for no place stay.
             attended: `(n, *F)`, or `(1, *F)`, as the inputs.
+            present: Likewise, the tokens of texts whose activations are edited; None: all.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
             UnsupportedError: A layer is given tokens or channels-last activations, where what arrives is to be edited.
         """
-        before, after = arriving or {}, self._at_places(outputs or {}, inputs, attended)
+        if attended is not None:
+            inputs, attended = (rows.expand(len(target), *rows.shape[1:]) for rows in (inputs, attended))
+            present = None if present is None else present.expand_as(attended)
+        before, after = arriving or {}, self._at_places(outputs or {}, inputs, attended, present)
         modules = {name: find_layer(self.module, name) for name in (*before, *after)}
         for name in before:
             self.structure.places(inputs, attended).check_arriving(name)
@@ -230,13 +236,15 @@ class Classifier:
             raise ValueError(f"layer {missing[0]!r} was not reached by the call, so nothing was edited there")
         return Scores.read(logits, target)
 
-    def _at_places(self, edits: Mapping[str, Edit], example: Tensor, attended: Tensor | None) -> dict[str, Edit]:
+    def _at_places(
+        self, edits: Mapping[str, Edit], inputs: Tensor, attended: Tensor | None, present: Tensor | None
+    ) -> dict[str, Edit]:
         """Edits of `(n, K, h, w)` as edits of what the layers give."""
 
         def edited(edit: Edit, layout: Layout) -> Edit:
             return lambda output: layout.put(output, edit(layout.places(output)))
 
-        layouts = self.structure.layouts(list(edits), example, attended)
+        layouts = self.structure.layouts(list(edits), inputs, attended, present)
         return {name: edited(edit, layouts[name]) for name, edit in edits.items()}
 
     def gradients(
@@ -354,6 +362,7 @@ class Classifier:
         arrived: bool = False,
         make: Callable[[], Propagation] | None = None,
         attended: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Output of each layer and the gradient of the logit there, from one forward and one backward for all layers.
 
@@ -365,6 +374,7 @@ class Classifier:
             make: Rules that replace derivatives between the layers and the logits; called anew for each call of the
                 model.
             attended: `(N, *F)`.
+            present: `(N, *F)`, the tokens of texts that count; the others have 0. None: all.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
@@ -372,7 +382,7 @@ class Classifier:
         """
         modules, layouts = (
             {name: find_layer(self.module, name) for name in layers},
-            self.structure.layouts(layers, inputs, attended),
+            self.structure.layouts(layers, inputs, attended, present),
         )
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
@@ -383,8 +393,11 @@ class Classifier:
                 _check_reached(layers, kept)
                 outputs = [kept[name] for name in layers]
                 gradients = _gradients(Scores.read(logits, normal(target[part])).logit, outputs)
-            seen = [given[name] if arrived else layouts[name].places(kept[name]) for name in layers]
-            pairs = zip(seen, [layouts[name].places(g) for name, g in zip(layers, gradients, strict=True)], strict=True)
+            placed = [layouts[name].part(part) for name in layers]
+            seen = [
+                given[name] if arrived else one.places(kept[name]) for name, one in zip(layers, placed, strict=True)
+            ]
+            pairs = zip(seen, [one.places(g) for one, g in zip(placed, gradients, strict=True)], strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
         parts = list(self.batch_size["gradients"].packed(run, len(inputs)))
@@ -393,22 +406,30 @@ class Classifier:
             for name in layers
         }
 
-    def outputs(self, inputs: Tensor, layers: Sequence[str], attended: Tensor | None = None) -> dict[str, Tensor]:
+    def outputs(
+        self,
+        inputs: Tensor,
+        layers: Sequence[str],
+        attended: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Output of each layer `(N, K, h, w)` for `(N, C, *F)`, from one forward for all layers.
+
+        As in `activations`.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
         modules, layouts = (
             {name: find_layer(self.module, name) for name in layers},
-            self.structure.layouts(layers, inputs, attended),
+            self.structure.layouts(layers, inputs, attended, present),
         )
 
         def run(part: slice) -> dict[str, Tensor]:
             with torch.no_grad(), watch(modules) as kept:
                 self._call(inputs[part], self.precision == "bfloat16_all", attended=_rows(attended, part))
                 _check_reached(layers, kept)
-            return {name: layouts[name].places(output.detach()).float() for name, output in kept.items()}
+            return {name: layouts[name].part(part).places(output.detach()).float() for name, output in kept.items()}
 
         parts = list(self.batch_size["scores"].packed(run, len(inputs)))
         return {name: torch.cat([part[name] for part in parts]) for name in layers}

@@ -12,7 +12,7 @@ formula does for all. No o_u is ever made: each aggregation is a product of what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as functional
@@ -44,6 +44,10 @@ class Kernel:
         """A square kernel of odd size that keeps the shape of its input."""
         return cls((size, size), padding=(size // 2,) * 4, groups=groups)
 
+    def row(self) -> Kernel:
+        """A row of it."""
+        return replace(self, size=(1, self.size[1]), padding=(*self.padding[:2], 0, 0))
+
     def sums(self, values: Tensor) -> Tensor:
         """Sums over what the kernel sees, `(N, groups, h, w)`, of values `(N, K, H, W)` at the input."""
         grouped = functional.pad(self.grouped(values).sum(2), self.padding)
@@ -68,11 +72,14 @@ def aggregated(arriving: Tensor, gradient: Tensor, kernel: Kernel, aggregation: 
 
     Args:
         arriving: Input of the convolution, `(N, K, H, W)`.
-        gradient: Gradient of the score at its output, `(N, L, h, w)`.
+        gradient: Gradient of the score at its output, `(N, L, h, w)`. Where both are `(N, K, T)`, places and
+            kernel are one row.
         kernel: Its geometry.
         aggregation: `sum` of the entries of o_u, their Euclidean `norm`, `filter_norm` (the norm of the positive ones),
             the largest (`max`), or the largest absolute value (`max_abs`).
     """
+    if gradient.dim() == 3:
+        return aggregated(arriving[:, :, None], gradient[:, :, None], kernel.row(), aggregation)[:, :, 0]
     return _AGGREGATE[aggregation](arriving, gradient, kernel)
 
 

@@ -28,9 +28,10 @@ class Inner(Bound):
         return []
 
     def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each layer its output and the logit's gradient there, `(N, K, h, w)` each.
+        """For each layer its output and the logit's gradient there, `(N, K, h, w)` each; of texts `(N, K, T)`.
 
-        Tokens `(N, T, D)` and channels-last activations come as the grid of their places, see `xaieval.places`.
+        Tokens `(N, T, D)` and channels-last activations come as the grid of their places, see `xaieval.places`. Places
+        of a text are its own tokens in their order; what is not present, special tokens and padding, has 0.
 
         One forward and one backward for all layers. The layers that methods read by default are watched together, so
         that they share it.
@@ -48,7 +49,9 @@ class Inner(Bound):
         def make() -> dict[str, tuple[Tensor, Tensor]]:
             self._check_weights()
             self.meter.spend(self.count, self.count)
-            found = self.classifier.activations(self.inputs, self.target, watched, arrived, attended=self.attended)
+            found = self.classifier.activations(
+                self.inputs, self.target, watched, arrived, attended=self.attended, present=self.present
+            )
             self._checked_layers({name: output for name, (output, _) in found.items()})
             return found
 
@@ -70,7 +73,9 @@ class Inner(Bound):
         """
         self._check_weights()
         self.meter.spend(self.count, self.count)
-        found = self.classifier.activations(self.inputs, self.target, (layer,), make=make, attended=self.attended)
+        found = self.classifier.activations(
+            self.inputs, self.target, (layer,), make=make, attended=self.attended, present=self.present
+        )
         output, relevance = found[layer]
         self._checked_layers({layer: output})
         return output, relevance
@@ -96,7 +101,7 @@ class Inner(Bound):
         def make() -> dict[str, Tensor]:
             self._check_weights()
             self.meter.spend(self.count)
-            return self._checked_layers(self.classifier.outputs(self.inputs, layers, self.attended))
+            return self._checked_layers(self.classifier.outputs(self.inputs, layers, self.attended, self.present))
 
         return self.shared(f"outputs:{sorted(layers)}", make)
 
@@ -129,15 +134,24 @@ class Inner(Bound):
             target: The class explained for each, `(n,)`.
             arriving: What becomes of the first argument of a layer, by the layer's name.
             outputs: What becomes of the output of a layer as `activations` gives it, by the layer's name.
-            attended: `(n, *F)` as the inputs; None: the inputs are those of the samples, row by row.
+            attended: `(n, *F)` as the inputs; None: the inputs are those of the samples, row by row, or of the one
+                sample, and of texts only present tokens are edited.
 
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
         self._check_weights()
         self.meter.spend(len(target))
+        present = self.present if attended is None else None
         attended = self.attended if attended is None else attended
-        return self.classifier.edited(inputs, target, arriving, outputs, attended)
+        return self.classifier.edited(inputs, target, arriving, outputs, attended, present)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean `(N, K)` of values `(N, K, *places)` at a layer over its places; over a text's own, not its padding."""
+        flat = values.flatten(2)
+        if self.present is None or values.dim() > 3:
+            return flat.mean(2)
+        return flat.sum(2) / self.present.sum(1, keepdim=True)
 
     def convolution(self, method: str) -> str:
         """The last convolution in the layer that a method reads if none is named."""

@@ -43,7 +43,7 @@ class Places:
         for number, one in enumerate(self._calls):
             if self._axes.tokens(one.gave) and one.gave[1] not in self._sequences:
                 self._sequences[one.gave[1]] = self._sequence(number)
-        passed = self._passed(logits, inputs) if self._axes.transformer else self._calls
+        passed = passed_by(self._calls, logits, inputs) if self._axes.transformer else self._calls
         self._stream = [self._sequences[one.gave[1]] for one in passed if self._axes.tokens(one.gave)]
         found = self._with_gradient(passed, logits) if self._axes.transformer else passed
         self._steps = self._steps_of(found)
@@ -166,29 +166,13 @@ class Places:
 
     # -- default layers --
 
-    def _passed(self, logits: Tensor, inputs: Tensor) -> list[Call]:
-        """The calls whose output everything passes on its way to the logits."""
-        passed = crossed(logits.grad_fn, get_gradient_edge(inputs).node)
-        used: dict[Any, set[int]] = {}  # what comes out of one node may be several tensors, as after a split
-        for node in graph_of(logits.grad_fn):
-            for following, output in node.next_functions:
-                used.setdefault(following, set()).add(output)
-        return [
-            one
-            for one in self._calls
-            if one.edge is not None and one.edge.node in passed and used.get(one.edge.node, set()) <= {one.edge[1]}
-        ]
-
     def _with_gradient(self, passed: Sequence[Call], logits: Tensor) -> list[Call]:
         """Those at whose places the logits have a gradient; all if they nowhere have one."""
         placed = [one for one in passed if one.name and self._placed(one)]
         if self._device.type == "meta" or not placed:
             return placed
-        weights = torch.cos(torch.arange(1.0, logits.shape[1] + 1, device=self._device))  # else classes could cancel
-        edges = [one.edge for one in placed if one.edge is not None]
-        gradients = torch.autograd.grad(logits, edges, weights.expand_as(logits), materialize_grads=True)
         largest = []
-        for one, gradient in zip(placed, gradients, strict=True):
+        for one, gradient in zip(placed, gradients_at(placed, logits), strict=True):
             layout = self._layout(one.gave, one.layer)
             assert not isinstance(layout, str)  # it has places
             largest.append(layout.places(gradient).abs().amax())
@@ -219,3 +203,24 @@ class Places:
     def _whole(self) -> list[Call]:
         """The calls that are given the input."""
         return [one for one in self._calls if one.given == self._image]
+
+
+def passed_by(calls: Sequence[Call], logits: Tensor, inputs: Tensor) -> list[Call]:
+    """The calls whose output everything passes on its way from the inputs to the logits."""
+    passed = crossed(logits.grad_fn, get_gradient_edge(inputs).node)
+    used: dict[Any, set[int]] = {}  # what comes out of one node may be several tensors, as after a split
+    for node in graph_of(logits.grad_fn):
+        for following, output in node.next_functions:
+            used.setdefault(following, set()).add(output)
+    return [
+        one
+        for one in calls
+        if one.edge is not None and one.edge.node in passed and used.get(one.edge.node, set()) <= {one.edge[1]}
+    ]
+
+
+def gradients_at(calls: Sequence[Call], logits: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of the logits at what calls gave; whose graph is gone afterwards."""
+    weights = torch.cos(torch.arange(1.0, logits.shape[1] + 1, device=logits.device))  # else classes could cancel
+    edges = [one.edge for one in calls if one.edge is not None]
+    return torch.autograd.grad(logits, edges, weights.expand_as(logits), materialize_grads=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from xaieval.attention import reading
 from xaieval.axes import CHANNELS_FIRST
 from xaieval.layers import find_layer
-from xaieval.module_call import ModuleCall, keepable, normal
+from xaieval.module_call import ModuleCall, keepable, normal, without_deleted
 from xaieval.passages import Chain
 from xaieval.places import Places
-from xaieval.token_grid import ChannelsFirst, Layout, Tokens
+from xaieval.token_grid import Along, ChannelsFirst, Layout, Tokens
+from xaieval.token_places import TokenPlaces
 
 
 class Structure:
@@ -34,11 +36,11 @@ class Structure:
         self._module = module
         self._name = name
         self._call = call
-        self._found: dict[tuple[int, ...], tuple[Places, Chain]] = {}  # by the shape of an input
+        self._found: dict[tuple[int, ...], tuple[Places | TokenPlaces, Chain]] = {}  # by the shape of an input
         self._readings: dict[tuple[int, ...], Tensor] = {}
 
-    def places(self, example: Tensor, attended: Tensor | None = None) -> Places:
-        """Where the outputs of all layers have their places."""
+    def places(self, example: Tensor, attended: Tensor | None = None) -> Places | TokenPlaces:
+        """Where the outputs of all layers have their places; of inputs `(N, D, T)` these are the T tokens."""
         return self._looked_up(example, attended)[0]
 
     def chain(self, example: Tensor, attended: Tensor | None = None) -> Chain:
@@ -67,21 +69,38 @@ class Structure:
                 self._readings[shape] = reading(self._name, self._module, one, call)
         return self._readings[shape]
 
-    def layouts(self, layers: Sequence[str], example: Tensor, attended: Tensor | None = None) -> dict[str, Layout]:
+    def layouts(
+        self,
+        layers: Sequence[str],
+        inputs: Tensor,
+        attended: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> dict[str, Layout]:
         """How the outputs of layers become `(N, K, h, w)`; those of a convolution are it without looking.
+
+        For inputs `(N, D, T)` they become `(N, K, T)`, with 0 at tokens that are not present `(N, T)`. A module that
+        moves its tokens says so by `order(attended)`: for each of them `(N, T)` which of the input it is.
 
         Raises:
             ValueError: There is no layer of such a name.
         """
         modules = {name: find_layer(self._module, name) for name in layers}
-        return {
-            name: (
-                ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(example, attended).layout(name)
-            )
+        found = {
+            name: (ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(inputs, attended).layout(name))
             for name, layer in modules.items()
         }
+        seen = without_deleted(inputs, attended)[1]
+        order: Any = getattr(self._module, "order", None)
+        moved = None if seen is None or order is None else order(seen)
+        return {
+            name: Along(layout.last, moved, present) if isinstance(layout, Along) else layout
+            for name, layout in found.items()
+        }
 
-    def _looked_up(self, example: Tensor, attended: Tensor | None) -> tuple[Places, Chain]:
+    def _looked_up(self, example: Tensor, attended: Tensor | None) -> tuple[Places | TokenPlaces, Chain]:
+        if example.dim() == 3 and example.shape[2] == 1:  # of one token nobody could say whether others are read
+            example = torch.cat((example, example), 2)
+            attended = None if attended is None else torch.cat((attended, attended), 1)
         shape = tuple(example.shape[1:])
         if shape not in self._found:
             logits: list[Tensor] = []
@@ -97,7 +116,8 @@ class Structure:
 
             with keepable(), torch.enable_grad():
                 leaf = normal(example[:1]).detach().clone().requires_grad_()
-                self._found[shape] = Places(self._module, leaf, watched), chains[0]
+                places = TokenPlaces if example.dim() == 3 else Places
+                self._found[shape] = places(self._module, leaf, watched), chains[0]
         return self._found[shape]
 
 

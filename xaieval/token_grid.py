@@ -1,4 +1,4 @@
-"""The grid of places in a sequence of tokens: which token stands for which place."""
+"""Layouts of activations; above all which token of a sequence stands for which place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,24 @@ from torch.autograd.graph import GradientEdge as Edge
 MIXED = 0.05  # what is left of a place's gradient without its token, as a part of it; one token beside it leaves more
 
 
+class Layout:
+    """How activations become `(N, K, *places)`, as methods see them, and back."""
+
+    def part(self, rows: slice) -> Layout:
+        """The layout of the activations of some of the inputs."""
+        return self
+
+    def places(self, values: Tensor) -> Tensor:
+        """Channels of the places, `(n, K, *places)`."""
+        raise NotImplementedError
+
+    def put(self, values: Tensor, places: Tensor) -> Tensor:
+        """The values with channels `(m, K, *places)` in place of those that they have at the places."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, eq=False)
-class Tokens:
+class Tokens(Layout):
     """Tokens `(N, T, D)` of which some stand for the places of a grid.
 
     Attributes:
@@ -41,7 +57,48 @@ class Tokens:
         return rows.index_copy(1, self.index, places.flatten(2).mT.to(values.dtype))
 
 
-class ChannelsLast:
+@dataclass(frozen=True, eq=False)
+class Along(Layout):
+    """Activations of the tokens of texts, `(N, T, D)`, or of a convolution along them, `(N, D, T)`.
+
+    Places are the tokens in the order of the input: those that are features. Special tokens and padding have 0, and
+    keep what they have when channels are put in place.
+
+    Attributes:
+        last: Whether the channels come last.
+        order: Which token of the input stands where in the activations, `(N, T)`; None: they are in its order.
+        there: Which tokens of the input are places, `(N, T)`; None: all are.
+    """
+
+    last: bool
+    order: Tensor | None = None
+    there: Tensor | None = None
+
+    def part(self, rows: slice) -> Along:
+        """The layout of the activations of some of the inputs."""
+        order, there = (None if table is None else table[rows] for table in (self.order, self.there))
+        return Along(self.last, order, there)
+
+    def places(self, values: Tensor) -> Tensor:
+        """Values `(n, T, D)` or `(n, D, T)` as channels of the places, `(n, D, T)`."""
+        found = values.mT if self.last else values
+        if self.order is not None:
+            found = torch.zeros_like(found).scatter(2, self.order[:, None].expand_as(found), found)
+        return found if self.there is None else found.masked_fill(~self.there[:, None], 0.0)
+
+    def put(self, values: Tensor, places: Tensor) -> Tensor:
+        """Values with channels `(n, D, T)` in place of those of the places."""
+        before = values.mT if self.last else values
+        there = torch.ones_like(before[:, 0], dtype=torch.bool) if self.there is None else self.there
+        found = places.to(values.dtype)
+        if self.order is not None:
+            found = found.gather(2, self.order[:, None].expand_as(found))
+            there = there.gather(1, self.order)
+        found = torch.where(there[:, None], found, before)
+        return found.mT.contiguous() if self.last else found
+
+
+class ChannelsLast(Layout):
     """Activations `(N, h, w, D)`."""
 
     def places(self, values: Tensor) -> Tensor:
@@ -53,7 +110,7 @@ class ChannelsLast:
         return places.permute(0, 2, 3, 1).to(values.dtype).contiguous()  # what follows may cut it into windows
 
 
-class ChannelsFirst:
+class ChannelsFirst(Layout):
     """Activations as methods see them, `(N, K, h, w)`; or anything else, which is left alone."""
 
     def places(self, values: Tensor) -> Tensor:
@@ -63,9 +120,6 @@ class ChannelsFirst:
     def put(self, values: Tensor, places: Tensor) -> Tensor:
         """The channels as they are."""
         return places
-
-
-Layout = Tokens | ChannelsLast | ChannelsFirst
 
 
 def natural(count: int, grid: tuple[int, int], device: torch.device) -> Tokens:
