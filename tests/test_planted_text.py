@@ -14,6 +14,7 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.attributions.random import Random
 from xaieval.classifier import Classifier
+from xaieval.collate import collate
 from xaieval.datasets import reviews
 from xaieval.datasets.planted_words import NEGATORS, effects, planted_score, words_in
 from xaieval.datasets.preprocess import DatasetError
@@ -178,13 +179,12 @@ def test_samples_of_the_dataset_are_those_tokens(removal):
     for row, sample in enumerate(samples):
         length = sample.input.shape[1]
         assert torch.equal(sample.input, work.inputs[row, :, :length])
+        assert sample.mask is not None
+        assert sample.reading is not None
         assert torch.equal(sample.mask, work.mask[row, :length])
         assert torch.equal(sample.reading.present, work.present[row, :length])
         assert list(map(str.lower, sample.reading.names)) == words(texts()[row].text)
-        alone = classifier.explicand(
-            sample.input[None], sample.target, [sample.id], sample.mask[None], sample.reading.present[None],
-            sample.reading.attended[None],
-        )  # fmt: skip
+        alone = classifier.explicand(target=sample.target, ids=[sample.id], **collate([sample]))
         assert precisions(alone, FeatureAblation(removal=removal)(alone)) == [1.0]
 
 

@@ -162,7 +162,7 @@ def _samples(
     return dataset, "samples", target
 
 
-def _of_texts(classifier: Classifier, texts: Sequence[str] | Sequence[TextSample]) -> list[Sample]:
+def _of_texts(classifier: Classifier, texts: Sequence[str | TextSample]) -> list[Sample]:
     if not isinstance(classifier.preprocess, Encoder):
         raise TypeError(
             f"{classifier.name} takes no texts: give a Classifier that knows how they become its input, such as "
@@ -170,8 +170,8 @@ def _of_texts(classifier: Classifier, texts: Sequence[str] | Sequence[TextSample
         )
     if isinstance(texts, str):
         raise TypeError(f"texts are a list, got {texts!r:.60}: write [{texts!r:.60}]")
-    known = [text if isinstance(text, TextSample) else TextSample(f"text {row}", text) for row, text in enumerate(texts)]
-    return list(classifier.preprocess.samples(TextSamples(known)))
+    named = [TextSample(f"text {row}", text) if isinstance(text, str) else text for row, text in enumerate(texts)]
+    return list(classifier.preprocess.samples(TextSamples(named)))
 
 
 def _of_images(images: Tensor, target: Any, masks: Tensor | None, ids: Sequence[str] | None) -> list[Sample]:

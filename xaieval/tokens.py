@@ -18,7 +18,10 @@ class FastTokenizer(Protocol):
     """What is asked of a Hugging Face tokenizer; only the fast ones know offsets."""
 
     is_fast: bool
-    pad_token_id: int | None
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """Number of the pad token, if there is one."""
 
     def __call__(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
         """The encoded texts."""
