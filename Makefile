@@ -11,7 +11,7 @@ help:
 	@echo "make demo    explain real photographs with a real network and print a leaderboard"
 	@echo "make test    run the tests"
 	@echo "make check   lint, formatting and types"
-	@echo "make bench   speed against the bare model and Captum, and what a grid computes once"
+	@echo "make bench   speed against the bare model and Captum, what a grid computes once, and texts"
 	@echo "make clean   remove .venv, caches and build folders (never runs/)"
 
 demo: .venv/.ready
@@ -28,6 +28,7 @@ check: .venv/.ready-dev
 bench: .venv/.ready
 	$(BIN)/python -m xaieval.bench
 	$(BIN)/python -m xaieval.bench_grid
+	$(BIN)/python -m xaieval.bench_text
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage*
