@@ -11,6 +11,7 @@ from torch import Tensor
 from xaieval.batch import Batch
 from xaieval.component import Method
 from xaieval.explicand import Explicand
+from xaieval.ragged import scores_by_piece
 from xaieval.removal import Removal
 from xaieval.segments import SEGMENTS, check_segments, segments_of
 
@@ -27,8 +28,8 @@ class FeatureAblation(Method):
     Units: contribution against the removal: a segment's pixels sum to its drop in logits. On an additive model the
     drops sum to `f(x) - f(x0)`.
 
-    Cost: a forward for each segment, and one for the input, shared. Superpixels that an image lacks are run, too, so
-    that all samples have the same number.
+    Cost: a forward for each segment, and one for the input, shared; on a text for each of its own tokens or words.
+    Superpixels that an image lacks are run, too, so that all images have the same number.
 
     Differs from the paper: the paper removes single dimensions, and divides the drop of the log-probability by it;
     here, as in Captum, whole segments are removed, and the drop is that of the logit.
@@ -63,9 +64,8 @@ class FeatureAblation(Method):
         segments, removal = segments_of(explicand, self.segments, self.grid), explicand.removal(self.removal)
         numbers = torch.arange(segments.count, device=explicand.device)
 
-        def inputs(batch: Batch) -> Tensor:
-            alone = (batch.variants[:, None] == numbers).float()
+        def inputs(batch: Batch, number: Tensor) -> Tensor:
+            alone = (number[:, None] == numbers).float()
             return removal(batch, segments.of(batch).spread(alone))
 
-        drops = explicand.clean.logit[:, None] - explicand.scores(inputs, segments.count)
-        return segments.share(drops)
+        return segments.share(explicand.clean.logit[:, None] - scores_by_piece(explicand, segments, inputs))

@@ -5,9 +5,14 @@ import pytest
 import torch
 from known_answers import Model, Smooth, bind, linear, normal, random
 from networks import TARGET, Normalized, assert_close, explained, network
+from text_models import MASK, SIZES, WORDS, Attending, TextModel, attended, embeddings, projected, text
 
 from xaieval.attributions.feature_ablation import FeatureAblation
 from xaieval.attributions.occlusion import Occlusion
+from xaieval.classifier import Classifier
+from xaieval.laws.guards import no_waiting
+from xaieval.laws.toys import seeded
+from xaieval.modalities.texts import Texts
 from xaieval.segments import segments_of
 
 
@@ -79,3 +84,62 @@ def test_wrong_options_are_told():
         FeatureAblation("pixels")
     with pytest.raises(ValueError, match="grid must be at least 1 patch per side, got 0"):
         FeatureAblation(grid=0)(bind(Smooth(), random(1, 3, 8, 8)))
+
+
+def counted(**options):
+    """Texts of 7, 5 and 4 tokens of which the ends are special ones, and how many inputs the model was called with."""
+    calls: list[int] = []
+
+    def score(x, attended):
+        calls.append(len(x))
+        return (torch.tanh(projected(x)) * attended).sum(1) ** 2
+
+    work = text(TextModel(score), **options)
+    _ = work.clean
+    calls.clear()
+    return work, calls
+
+
+@pytest.mark.parametrize("removal", ["zero", "deletion", "noise"])
+def test_a_text_costs_its_own_pieces(removal):
+    """5, 3 and 2 tokens in full batches, and each text as it is alone: also with drawn removals."""
+    work, calls = counted(batch_size=4)
+    spent = work.meter.forwards
+    values = FeatureAblation(removal=removal)(work)
+    assert calls == [4, 4, 2]
+    assert work.meter.forwards - spent == 5 + 3 + 2
+    for row, size in enumerate(SIZES):
+        part = (slice(row, row + 1), ..., slice(size))
+        where = {"present": work.present[part], "attended": work.attended[part]}
+        alone = work.classifier.explicand(work.inputs[part], 0, [work.ids[row]], **where)
+        _ = alone.clean
+        calls.clear()
+        assert_close(values[part], FeatureAblation(removal=removal)(alone), 1e-5)
+        assert sum(calls) == size - 2
+    assert not values[:, 0][~work.present].any()
+
+
+def test_a_text_costs_its_own_words():
+    """3, 2 and 2 words, in copies too; numbers of words may have gaps, and their drops are shared among the tokens."""
+    work, calls = counted(groups=WORDS)
+    values = FeatureAblation()(work)
+    assert sum(calls) == 3 + 2 + 2
+    assert values[0, 0, 1] == values[0, 0, 2] != 0
+    gaps, calls = counted(groups=torch.where(WORDS > 0, WORDS + 2, WORDS))
+    assert_close(FeatureAblation()(gaps), values, 1e-5)
+    assert sum(calls) == 3 + 2 + 2
+    assert [batch.copies(batch.inputs).sizes for batch in work.batches(2)] == [(3, 3), (2, 2), (2, 2)]
+    assert work.part(slice(0, 2), [0, 1]).sizes == (3, 2)
+    assert work.like(present=work.present & (torch.arange(7) < 3)).sizes is None  # as if nobody knew
+
+
+def test_texts_do_not_wait_and_run_on_meta():
+    work, _ = counted()
+    with no_waiting():
+        values = FeatureAblation()(work)
+    unknown = work.like(sizes=None)
+    assert_close(FeatureAblation()(unknown), values, 1e-5)
+    there = attended().to("meta")
+    classifier = Classifier(seeded(Attending), device="meta", modality=Texts(mask=MASK.to("meta")))
+    nowhere = classifier.explicand(embeddings().to("meta"), 0, work.ids, present=there, attended=there)
+    assert FeatureAblation()(nowhere).shape == (3, 1, 7)

@@ -125,6 +125,7 @@ class Batch:
             groups=None if parent.groups is None else parent.groups.of(self),
             protected=None if parent.protected is None else self.of_rows(parent.protected),
             copy=copy,
+            sizes=None if parent.sizes is None else [parent.sizes[sample] for sample, _ in owners],
         )
 
     def add(self, total: Tensor, values: Tensor) -> None:

@@ -37,6 +37,7 @@ def bind(
         "groups": _checked_groups(groups, present, inputs, classifier),
         "protected": _checked_mask("protected", protected, inputs),
     }
+    rows["sizes"] = _sizes(rows["groups"], present, inputs, classifier)
     meter = Meter(inputs.device)
     if target is None:
         with meter.making() as ledger:
@@ -148,6 +149,18 @@ def _checked_groups(
     if count > prod(expected[1:]):
         raise ValueError(f"groups must be numbered from 0 without gaps, got the number {count - 1}")
     return Segments(groups.masked_fill(~there, count), count, ragged)
+
+
+def _sizes(
+    groups: Segments | None, present: Tensor | None, inputs: Tensor, classifier: Classifier
+) -> Sequence[int] | None:
+    """How many pieces each text has; None where the values are not known, and where all inputs have as many."""
+    if not classifier.modality.ragged or inputs.is_meta:
+        return None
+    if groups is None and present is None:
+        return [inputs.shape[2]] * len(inputs)
+    numbers: list[int] = (present if groups is None else groups.present).sum(1).tolist()  # type: ignore[union-attr]
+    return numbers
 
 
 def _checked_target(target: Tensor | Sequence[int] | int, inputs: Tensor, classifier: Classifier) -> Tensor:

@@ -41,6 +41,7 @@ class Bound:
         attended: Tensor | None = None,
         groups: Segments | None = None,
         protected: Tensor | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         self.classifier = classifier
         self.inputs = inputs
@@ -51,6 +52,7 @@ class Bound:
         self.attended = attended
         self.groups = groups
         self.protected = protected
+        self.sizes = tuple(sizes) if sizes is not None else None
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
         self.draws = Draws(inputs.device, classifier.modality.ragged)

@@ -74,6 +74,8 @@ class Explicand(Noted):
         attended: What the module reads `(N, *F)`, its second argument, or None where it has but one.
         groups: The pieces that are removed at once, or None where they are the modality's own.
         protected: Features `(N, *F)` that a fair decision must not depend on, or None where none are marked.
+        sizes: How many pieces each sample has, known without asking the device, where they have not all as many; None:
+            nobody knows.
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
         lookup: Finds the attribution that an earlier run kept of these samples, with a note; None: nothing is kept.
@@ -86,7 +88,9 @@ class Explicand(Noted):
     def like(self, **changed: Any) -> Explicand:
         """An explicand with the attributes of this one, but for those that are given."""
         names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "protected", "copy")
-        return type(self)(**{name: getattr(self, name) for name in (*names, "meter")} | changed)
+        sizes = None if {"present", "groups"} & set(changed) else self.sizes
+        own = {name: getattr(self, name) for name in (*names, "meter")} | {"sizes": sizes}
+        return type(self)(**own | changed)
 
     def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
         """Some of the samples: `index` selects their tensors, on the device, and `rows` are the same on the host."""
@@ -100,6 +104,7 @@ class Explicand(Noted):
             groups=None if self.groups is None else self.groups.part(index),
             protected=None if self.protected is None else self.protected[index],
             copy=[self.copy[row] for row in rows],
+            sizes=None if self.sizes is None else [self.sizes[row] for row in rows],
         )
 
     def each(self) -> Iterator[Explicand]:

@@ -15,6 +15,7 @@ from xaieval.draws import Key
 
 if TYPE_CHECKING:
     from xaieval.explicand import Explicand
+    from xaieval.segments import Segments
 
 
 class Ragged(Batch):
@@ -82,7 +83,29 @@ def ragged_scores(explicand: Explicand, make: Callable[[Ragged], Tensor], counts
     return torch.cat(logits) if logits else explicand.inputs.new_empty(0)
 
 
+def scores_by_piece(explicand: Explicand, pieces: Segments, make: Callable[[Batch, Tensor], Tensor]) -> Tensor:
+    """Logits `(N, P)` of an input for each piece; where a text has no such piece, of the text as it is, at no cost.
+
+    How many pieces the texts have was found out when they were bound. Where nobody did, as on images, an input is made
+    for each of all P pieces.
+
+    Args:
+        explicand: What is explained.
+        pieces: Its pieces.
+        make: Gives the inputs `(n, C, *F)` of a batch for the pieces `(n,)`.
+    """
+    if explicand.sizes is None or not pieces.ragged:
+        return explicand.scores(lambda batch: make(batch, batch.variants), pieces.count)
+    table = explicand.clean.logit[:, None].repeat(1, pieces.count)
+    there = (~pieces.present).float().argsort(dim=1, stable=True)  # the numbers of the pieces there come first
+    for batch in _batches(explicand, list(accumulate(explicand.sizes))):
+        piece = there[batch.samples, batch.variants]
+        table[batch.samples, piece] = batch.scores(make(batch, piece)).logit
+    return table
+
+
 def _batches(explicand: Explicand, ends: Sequence[int]) -> Iterator[Ragged]:
+    explicand._check_weights()
     start, end = 0, ends[-1]
     while start < end:
         stop = min(end, start + explicand.classifier.size("scores"))
