@@ -45,21 +45,16 @@ CASES = [
 
 # -- what refuses texts --
 
-NO_MAPS = "has no layer with a spatial output"
 REFUSES_TEXTS = {
-    **dict.fromkeys(
-        (
-            *("ablation_cam", "eigen_cam", "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam"),
-            *("xgrad_cam", "contrastive_excitation_backprop", "excitation_backprop", "linear_approximation"),
-            *("meta_saliency", "normgrad", "selective_normgrad", "relative_representation_stability"),
-        ),
-        NO_MAPS,
-    ),
     "blur_ig": "a blur means nothing for this kind of input",
     "causal_path": "no layer that takes and gives activations|no layer that gives the logits",
     "road": "interpolating what is gone means nothing for this kind of input",
 }
-REFUSES_A_LAW = {("deeplift", "text_product"): "ProductOfTokens calls prod, for which DeepLift has no rule"}
+REFUSES_A_LAW = {
+    ("deeplift", "text_product"): "ProductOfTokens calls prod, for which DeepLift has no rule",
+    ("excitation_backprop", "text_planted"): "LookingTokens calls scaled_dot_product_attention",
+    ("contrastive_excitation_backprop", "text_planted"): "LookingTokens calls scaled_dot_product_attention",
+}
 
 
 @pytest.mark.parametrize(("law", "name"), CASES)
@@ -69,7 +64,7 @@ def test_law(law, name):
     refusal = REFUSES_A_LAW.get((name, name_of(law)), refusal)
     if not refusal:
         verify(law, COMPONENTS[name])
-    elif name_of(law) in ("text_output", "text_values", "text_product"):
+    elif name_of(law) in ("text_output", "text_values", "text_product", "text_planted"):
         with pytest.raises(UnsupportedError, match=refusal):
             verify(law, COMPONENTS[name])
     else:  # a law that calls no model may hold
