@@ -162,6 +162,17 @@ def test_forwards_are_counted():
     assert work.cost[:2] == (83 + 3 + 8 * 3 + 9, 0)
 
 
+def test_leave_one_out_is_asked_about_what_is_left_alone():
+    """Of n tokens n - floor(n (k - 1) / 10) are left before step k; a shorter text of the batch costs no more."""
+    work, method = texts(WORTH, (2.0, -1.0, 0.5)), FeatureAblation()
+    made = method(work)
+    with work.meter.ledger() as ledger:
+        Masked().steps(work, made, method)
+    rows = (len(WORTH), 3)
+    left = sum(count - count * (step - 1) // 10 for count in rows for step in range(2, 10))
+    assert ledger.paid.forwards == left + 8 * len(rows)  # and each masked text as it is
+
+
 def test_a_metric_costs_alone_what_it_shares():
     work = texts(WORTH, (2.0, -1.0))
     maps = {method: method(work) for method in (Own(unsigned=True), Own(unsigned=True, sign=2.0))}

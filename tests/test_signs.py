@@ -69,7 +69,7 @@ def test_what_is_not_signed_has_no_negative_score(name):
         *((kind(relu=relu), not relu) for kind in (GradCAM, XGradCAM, HiResCAM, AblationCAM) for relu in (True, False)),
         (as_method(lambda model, inputs, target: inputs, units="importance"), True),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],  # an address is another in each process
 )
 def test_the_sign_follows_from_the_options(method, signed):
     assert method.signed is signed

@@ -127,9 +127,15 @@ class Masked(Repeated):
         inputs, attended = without_deleted(inputs, explicand.attended)
         groups = explicand.groups
         if groups is not None:
-            groups = Segments(groups.labels.masked_fill(~present, groups.count), groups.count)
-        copy = [f"{own}.masked {step}" for own in explicand.copy]
-        return explicand.like(inputs=inputs, present=present, attended=attended, groups=groups, copy=copy)
+            groups = Segments(groups.labels.masked_fill(~present, groups.count), groups.count, groups.ragged)
+        return explicand.like(
+            inputs=inputs,
+            present=present,
+            attended=attended,
+            groups=groups,
+            copy=[f"{own}.masked {step}" for own in explicand.copy],
+            sizes=None if explicand.sizes is None else [n - n * (step - 1) // self.ratios for n in explicand.sizes],
+        )
 
     def inputs(self, batch: Batch, gone: Tensor) -> Tensor:
         """The inputs `(n, C, *F)` of a batch of which the variants lack the pieces `gone` `(N, variants, P)`."""
