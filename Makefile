@@ -25,7 +25,7 @@ check: .venv/.ready-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/.ready
+bench: .venv/.ready-dev
 	$(BIN)/python -m xaieval.bench
 	$(BIN)/python -m xaieval.bench_grid
 	$(BIN)/python -m xaieval.bench_text

@@ -87,3 +87,11 @@ def test_what_is_wrong_with_layers():
         verbs.run_verb("layers", ("--deep",))
     with pytest.raises(ConfigError, match="this takes one model, got"):
         verbs.run_verb("layers", ("model=[resnet18,efficientnet_lite0]", "model.resnet18.weights=null"))
+
+
+def test_layers_of_a_model_of_texts_stand_for_its_tokens(lines):
+    pytest.importorskip("vaderSentiment")
+    first, found = lines("model=planted_text")
+    assert first == "planted_text, an input of 8 x 6: 1 of 1 spatial layers"
+    assert found["read"][:2] == ("3 x 6", "Linear")
+    assert "normgrad" in found["read"][2]

@@ -17,8 +17,11 @@ from xaieval import plots
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import CellError, check_cells
 from xaieval.chunk import Work
+from xaieval.classifier import Classifier
 from xaieval.collate import collate
 from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
+from xaieval.datasets.encode import Encoder
+from xaieval.datasets.texts import TextSample
 from xaieval.differences import differences
 from xaieval.explicand import Explicand
 from xaieval.faithfulness_report import of_masking, write_figures
@@ -160,15 +163,25 @@ def layers(arguments: Sequence[str]) -> None:
     if set(flags) - {"--all"}:
         raise ConfigError(f"layers knows the flag --all, got {' '.join(flags)}")
     classifier = only("model", composed([argument for argument in arguments if argument not in flags]))
-    side = classifier.preprocess.crop if classifier.preprocess is not None else 224
-    explicand = classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
-    found, marks = classifier.structure.places(explicand.inputs).shapes, _defaults(explicand)
+    explicand = _example(classifier)
+    found = classifier.structure.places(explicand.inputs, explicand.attended).shapes
+    marks = _defaults(explicand)
     shown = {name: line for name, line in found.items() if flags or name in marks or name.count(".") < 2}
     more = "" if len(shown) == len(found) else " (--all shows those deeper inside)"
-    _print(f"{classifier.name}, an input of 3 x {side} x {side}: {len(shown)} of {len(found)} spatial layers{more}")
+    size = " x ".join(map(str, explicand.shape[1:]))
+    _print(f"{classifier.name}, an input of {size}: {len(shown)} of {len(found)} spatial layers{more}")
     for name, (shape, kind) in shown.items():
         ending = f"  default of {', '.join(sorted(marks[name]))}" if name in marks else ""
         _print(f"  {name:{max(map(len, shown))}}  {' x '.join(map(str, shape)):14}  {kind:14}{ending}")
+
+
+def _example(classifier: Classifier) -> Explicand:
+    """A black image, or a short text."""
+    if isinstance(classifier.preprocess, Encoder):
+        text = classifier.preprocess.sample(TextSample("text", "Not a bad film at all"))
+        return classifier.explicand(target=0, ids=[text.id], **collate([text]))
+    side = classifier.preprocess.crop if classifier.preprocess is not None else 224
+    return classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
 
 
 def _defaults(explicand: Explicand) -> dict[str, list[str]]:
