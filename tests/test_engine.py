@@ -170,6 +170,17 @@ def test_auto_keeps_the_fastest(times, best):
     assert timed(times).current == best
 
 
+def test_auto_compares_times_of_equal_work():
+    """Texts come sorted by length, so that larger sizes are tried on longer ones."""
+    size, now = BatchSize("auto", CPU), 0.0
+    size._clock.mark = lambda: now  # type: ignore[method-assign]
+    for numbers in (10, 10, 15, 15, 22, 22):
+        with size.observing(size.current, numbers):
+            now += (1 - size.current / 100) * size.current * numbers
+    assert size.current == 32
+    assert not size._candidates
+
+
 def test_a_given_size_and_partial_batches_are_no_trials():
     size = BatchSize("auto", CPU)
     for _ in range(10):

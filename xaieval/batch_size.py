@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 class BatchSize:
     """A batch size that is given or found on the first real batches, and that shrinks when memory runs out.
 
-    `auto` runs 8, 16 and 32 inputs twice each (on CUDA also 64, 128 and 256), takes the better time of the two per
-    input, stops as soon as a size is clearly worse, and keeps the best. No evaluation is spent on it; only the timing
-    itself waits for the device.
+    `auto` runs 8, 16 and 32 inputs twice each (on CUDA also 64, 128 and 256), takes the better time of the two for each
+    number of an input, as texts come sorted by their length, stops as soon as a size is clearly worse, and keeps the
+    best. No evaluation is spent on it; only the timing itself waits for the device.
     """
 
     def __init__(self, size: int | str, device: torch.device) -> None:
@@ -33,8 +33,8 @@ class BatchSize:
             self._candidates = [8, 16, 32, 64, 128, 256] if device.type == "cuda" else [8, 16, 32]
 
     @contextmanager
-    def observing(self, count: int) -> Iterator[None]:
-        """Time the run in the block as a sample of the size under trial, if it is one."""
+    def observing(self, count: int, numbers: int = 1) -> Iterator[None]:
+        """Time the run of so many inputs in the block as a sample of the size under trial, if it is one."""
         if count != self.current or not self._candidates:
             yield
             return
@@ -43,7 +43,7 @@ class BatchSize:
         stop = self._clock.mark()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self._times.setdefault(count, []).append(seconds_between(start, stop) / count)
+        self._times.setdefault(count, []).append(seconds_between(start, stop) / (count * numbers))
         if len(self._times[count]) == 2:
             self._next()
 
@@ -62,19 +62,20 @@ class BatchSize:
         self._candidates = []  # no more trials
         self.current = max(1, failed // 2)
 
-    def packed(self, run: Callable[[slice], Result], count: int, rows: int = 1) -> Iterator[Result]:
+    def packed(self, run: Callable[[slice], Result], count: int, numbers: int = 1, rows: int = 1) -> Iterator[Result]:
         """Results of `run` on slices that fit: halved when memory runs out, and smaller from then on.
 
         Args:
             run: What is done with some of the samples.
             count: How many samples there are.
+            numbers: How many numbers a row has, to which the time of a call is related.
             rows: How many rows of a call each takes.
         """
         start = 0
         while start < count:
             stop = min(count, start + max(1, self.current // rows))
             try:
-                with self.observing(rows * (stop - start)):
+                with self.observing(rows * (stop - start), numbers):
                     result = run(slice(start, stop))
             except torch.OutOfMemoryError:
                 if stop - start == 1:

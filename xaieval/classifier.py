@@ -175,7 +175,7 @@ class Classifier:
             with torch.no_grad():
                 return self._call(inputs[part], self.precision != "float32", attended=_rows(attended, part))
 
-        return torch.cat(list(self.batch_size["scores"].packed(run, len(inputs))))
+        return torch.cat(list(self.batch_size["scores"].packed(run, *_many(inputs))))
 
     def differentiable(self, inputs: Tensor, attended: Tensor | None = None) -> Tensor:
         """Logits `(n, classes)` of `(n, C, *F)` from one call, with a graph where gradients are enabled.
@@ -192,7 +192,7 @@ class Classifier:
                 logits = self._call(inputs[part], self.precision != "float32", attended=_rows(attended, part))
                 return Scores.read(logits, target[part]).values
 
-        return Scores(torch.cat(list(self.batch_size["scores"].packed(run, len(inputs)))))
+        return Scores(torch.cat(list(self.batch_size["scores"].packed(run, *_many(inputs)))))
 
     def edited(
         self,
@@ -277,7 +277,7 @@ class Classifier:
                 (gradient,) = _gradients(scores.of(score), [leaf])
             return scores.values.detach(), gradient
 
-        values, gradients = zip(*self.batch_size["gradients"].packed(run, len(inputs)), strict=True)
+        values, gradients = zip(*self.batch_size["gradients"].packed(run, *_many(inputs)), strict=True)
         return Scores(torch.cat(values)), torch.cat(gradients)
 
     @contextlib.contextmanager
@@ -332,7 +332,7 @@ class Classifier:
                 (gradient,) = _gradients(scores.logit[: len(rows[0])], [leaf])
             return scores.values.detach().unflatten(0, (len(rows), -1)), gradient[: len(rows[0])]
 
-        parts = self.batch_size["gradients"].packed(run, len(target), len(variants))
+        parts = self.batch_size["gradients"].packed(run, *_many(variants[0]), len(variants))
         values, gradients = zip(*parts, strict=True)
         return Scores(torch.cat(values, 1)), torch.cat(gradients)
 
@@ -400,7 +400,7 @@ class Classifier:
             pairs = zip(seen, [one.places(g) for one, g in zip(placed, gradients, strict=True)], strict=True)
             return {name: (a.detach().float(), g.float()) for name, (a, g) in zip(layers, pairs, strict=True)}
 
-        parts = list(self.batch_size["gradients"].packed(run, len(inputs)))
+        parts = list(self.batch_size["gradients"].packed(run, *_many(inputs)))
         return {
             name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
             for name in layers
@@ -431,7 +431,7 @@ class Classifier:
                 _check_reached(layers, kept)
             return {name: layouts[name].part(part).places(output.detach()).float() for name, output in kept.items()}
 
-        parts = list(self.batch_size["scores"].packed(run, len(inputs)))
+        parts = list(self.batch_size["scores"].packed(run, *_many(inputs)))
         return {name: torch.cat([part[name] for part in parts]) for name in layers}
 
     def attentions(
@@ -467,7 +467,7 @@ class Classifier:
             with keepable():
                 return carried(read, matrices(self.module, mix, score, gradients), tokens)
 
-        return torch.cat(list(self.batch_size["gradients" if gradients else "scores"].packed(run, len(inputs))))
+        return torch.cat(list(self.batch_size["gradients" if gradients else "scores"].packed(run, *_many(inputs))))
 
     def _attentions_along(
         self, inputs: Tensor, target: Tensor, mix: Mix, gradients: bool, attended: Tensor | None, count: int
@@ -496,7 +496,7 @@ class Classifier:
             order: Any = getattr(self.module, "order", None)
             return found if seen is None or order is None else torch.zeros_like(found).scatter(1, order(seen), found)
 
-        return torch.cat(list(self.batch_size["gradients"].packed(run, len(inputs))))[:, None]
+        return torch.cat(list(self.batch_size["gradients"].packed(run, *_many(inputs))))[:, None]
 
     def weight_gradients(self, inputs: Tensor, target: Tensor, attended: Tensor | None = None) -> dict[str, Tensor]:
         """Gradient of the mean cross-entropy of `(N, C, *F)` for the targets `(N,)` at every parameter, by name."""
@@ -534,6 +534,11 @@ class Classifier:
     def size(self, kind: str) -> int:
         """How many inputs the next call of this kind (`scores` or `gradients`) should take."""
         return self.batch_size[kind].current
+
+
+def _many(inputs: Tensor) -> tuple[int, int]:
+    """How many inputs there are, and how many numbers each has."""
+    return len(inputs), inputs.shape[1:].numel()
 
 
 def _rows(attended: Tensor | None, part: slice, times: int = 1) -> Tensor | None:
