@@ -26,7 +26,7 @@ class ACU(FaithfulnessCurve):
     RACU. Sentinels have both.
 
     Cost: `ratios` - 2 explanations and `ratios` - 1 forwards beside the ends; and `seeds` (`ratios` - 1) forwards that
-    all methods share.
+    all methods share. Needs: method.
 
     Differs from the paper: as RACU does.
 

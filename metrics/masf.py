@@ -30,7 +30,7 @@ class MaSF(Masked):
     Lower is better. Bounds: 0 to 1. Undefined for a model without reference texts, which those have that were trained
     with `xaieval train text`, and for one with so few that no text can have a p below `alpha`.
 
-    Cost: `ratios` - 2 explanations, shared with ACU and RACU, and `ratios` + 1 forwards.
+    Cost: `ratios` - 2 explanations, shared with ACU and RACU, and `ratios` + 1 forwards. Needs: method.
 
     Differs from the paper: the share is over all ratios together; it is no test of the whole dataset, for which see
     `xaieval.masf.dataset_p`.

@@ -23,14 +23,14 @@ class RACU(FaithfulnessCurve):
     is asked again at each ratio. A sample's values are its right answers `(N, 2 (ratios + 1))`; `aggregate` makes one
     number of many.
 
-    Higher is better: 0 is random masking, below it worse. The best on the grid is `reachable`, below 1: where random
-    masking lowers the performance linearly, .9 with ten steps. It is no bound, as performance may fall below that of an
-    empty input. An affine change of the performance changes nothing. Undefined where random masking does not lower the
-    performance by more than its own noise over samples (1.96 standard errors), and for a method with signs, whose
-    lowest scores speak for other classes: see ACU. Sentinels have both.
+    Higher is better: 0 is random masking, below it worse. Bounds: none. The best on the grid is `reachable`, below 1:
+    where random masking lowers the performance linearly, .9 with ten steps. It is no bound, as performance may fall
+    below that of an empty input. An affine change of the performance changes nothing. Undefined where random masking
+    does not lower the performance by more than its own noise over samples (1.96 standard errors), and for a method with
+    signs, whose lowest scores speak for other classes: see ACU. Sentinels have both.
 
     Cost: `ratios` - 2 explanations and `ratios` - 1 forwards beside the ends; and `seeds` (`ratios` - 1) forwards that
-    all methods share.
+    all methods share. Needs: method.
 
     Differs from the paper: both texts of a pair are masked where both are present; ties go at random; random masking is
     drawn several times for each sample, not once for each training run; the interval is over samples, not over training

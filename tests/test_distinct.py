@@ -37,7 +37,7 @@ PIECES = "leaving one out is feature ablation; on images of a coarser grid, but 
 IDENTICAL = {
     "efficientnet_lite0": {
         ("grad_cam", "hires_cam", "xgrad_cam"): POOLED,
-        ("feature_ablation", "leave_one_out"): PIECES,
+        ("feature_ablation", "leave_one_out", "leave_one_out_absolute"): f"{PIECES}; no piece speaks against the class",
     },
     # The last block whose input is larger, which NormGrad's family reads, is here also the last spatial output.
     "resnet18": {
@@ -46,7 +46,7 @@ IDENTICAL = {
     },
     "vit_tiny": {
         ("hires_cam", "linear_approximation"): "both sum activation times gradient over the last tokens",
-        ("feature_ablation", "leave_one_out"): PIECES,
+        ("feature_ablation", "leave_one_out", "leave_one_out_absolute"): f"{PIECES}; no piece speaks against the class",
     },
 }
 """Methods that are the same on a network, with the reason."""

@@ -20,7 +20,7 @@ from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.common import difference
 from xaieval.laws.components import FAIR, SMALL, composed, limited
-from xaieval.laws.families import ATTENDING
+from xaieval.laws.families import ATTENDING, POOLING, READING
 from xaieval.laws.toys import General, images, names, seeded
 from xaieval.pages import (
     SIDE,
@@ -36,7 +36,7 @@ from xaieval.pages import (
     table,
     title,
 )
-from xaieval.support import FAMILIES, refusals
+from xaieval.support import FAMILIES, refusal, refusals
 from xaieval.unsupported import UNSUPPORTED, UnsupportedError
 
 PATH = "docs/methods.md"
@@ -213,8 +213,8 @@ INTRODUCTION = f"""\
 
 <!-- Made by `xaieval catalog method {PATH}` from the classes and their YAML. -->
 
-What can be chosen as `method=NAME`, with the defaults of `conf/method/NAME.yaml`. All of them explain images, the one
-modality there is so far.
+What can be chosen as `method=NAME`, with the defaults of `conf/method/NAME.yaml`. All of them explain images, and all
+but those that say so texts.
 
 - **Units**: `gradient` is df/dx, `contribution` is in units of the score, of `importance` only order and scale mean
   something.
@@ -293,12 +293,18 @@ def _parameters(method: Method) -> Iterator[str]:
         yield f"`{field.name}` {default_of(getattr(method, field.name))}"
 
 
+def _explained(method: Method) -> str:
+    """Kinds of inputs, tried on small models of texts."""
+    whys = [refusal(family.work(), limited(method, FAIR)) for family in (READING, POOLING)]
+    return f"images ({whys[0].removeprefix(f'{UNSUPPORTED}: ')})" if all(whys) else "images and texts"
+
+
 def _section(one: Entry) -> str:
     method, words = one.method, said(one.method)
     lines = [
         f"- **Units**: {words.get('Units', method.units)}",
         f"- **Cost**: {words.get('Cost', 'not said.')} Measured: {_counted(one)}.",
-        f"- **Reads**: {', '.join(one.reads)}. **Modality**: {Classifier(nn.Identity()).modality.name}.",
+        f"- **Reads**: {', '.join(one.reads)}. **Explains**: {_explained(method)}.",
         f"- **Claims**: {_claims(one)}.",
         f"- **Differs from the paper**: {words.get('Differs from the paper', 'nothing is named.')}",
         *exceptions(method),
