@@ -335,9 +335,13 @@ def test_the_rate_rises_and_falls(training):
     assert rates[-1] == pytest.approx(training.plan.lr / (last - warm + 1))  # 0 would come next
 
 
-def test_a_step_is_that_of_adamw_on_the_cross_entropy(encoder, file, tmp_path):
-    """One step without dropout, done by hand on the model as transformers calls it, with a mask and token types."""
-    plan = recipe(encoder, file, tmp_path / "model", masking="none", batch=100, epochs=1)
+@pytest.mark.parametrize("masking", ["none", "half_det"])
+def test_a_step_is_that_of_adamw_on_the_cross_entropy(encoder, file, tmp_path, masking):
+    """One step without dropout, done by hand on the model as transformers calls it, with a mask and token types.
+
+    Of a masked training it is the step on the masked texts.
+    """
+    plan = recipe(encoder, file, tmp_path / "model", masking=masking, batch=100, epochs=1)
     job, other = (train_module.Job.of(plan, QUIET) for _ in range(2))
     model: Any = None
     for one in (job, other):
@@ -350,7 +354,11 @@ def test_a_step_is_that_of_adamw_on_the_cross_entropy(encoder, file, tmp_path):
     model, batch = model.train(), other.training.texts.batch(rows)
     tokens = batch.tokens
     given = {"attention_mask": tokens.attended.long(), "token_type_ids": tokens.types, "labels": batch.targets}
-    model(input_ids=tokens.ids, **given).loss.backward()
+    ids = tokens.ids
+    if masking == "half_det":
+        ids = half_det(ids, tokens.present, other.training.mask, other.training._generator("masks", 0))
+        assert (ids == other.training.mask).any()
+    model(input_ids=ids, **given).loss.backward()
     torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0.01).step()
     # Adam's first step is lr * sign(g) where g is not tiny: where it is, rounding decides, so these are left out
     for found, weight in zip(job.training.model.parameters(), model.parameters(), strict=True):

@@ -237,12 +237,9 @@ class Training:
 
     def _learn(self, rows: Sequence[int], epoch: int) -> None:
         batch, step = self.texts.batch(rows), self.state.step
-        tokens = batch.tokens
         if self.plan.masking == "half_det":
             assert self.mask is not None
-            tokens = replace(
-                tokens, ids=half_det(tokens.ids, tokens.present, self.mask, self._generator("masks", step))
-            )
+            batch = batch.masked(half_det, self.mask, self._generator("masks", step))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         torch.manual_seed(seed_of("training", self.plan.seed, "dropout", step))
