@@ -356,8 +356,10 @@ def test_a_step_is_that_of_adamw_on_the_cross_entropy(encoder, file, tmp_path, m
     given = {"attention_mask": tokens.attended.long(), "token_type_ids": tokens.types, "labels": batch.targets}
     ids = tokens.ids
     if masking == "half_det":
-        ids = half_det(ids, tokens.present, other.training.mask, other.training._generator("masks", 0))
-        assert (ids == other.training.mask).any()
+        mask = other.training.mask
+        assert mask is not None
+        ids = half_det(ids, tokens.present, mask, other.training._generator("masks", 0))
+        assert bool((ids == mask).any())
     model(input_ids=ids, **given).loss.backward()
     torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0.01).step()
     # Adam's first step is lr * sign(g) where g is not tiny: where it is, rounding decides, so these are left out
