@@ -10,11 +10,12 @@ from torch import Tensor
 from xaieval.attributions.gradient import Gradient
 from xaieval.component import Method
 from xaieval.explicand import Explicand
+from xaieval.wrapper import Wrapper
 
 
 @final
 @dataclass(frozen=True)
-class Absolute(Method):
+class Absolute(Wrapper):
     """`|a_t|`, where a_t is the score that a method gives feature t, `(N, 1, *F)` (Madsen 2023, arXiv:2310.07819).
 
     A map `(N, C, *F)` first becomes scores of features, as for every metric: the signed sum over channels, or the norm
@@ -35,21 +36,6 @@ class Absolute(Method):
     reference: ClassVar[str] = "arXiv:2310.07819"
     units: ClassVar[str] = "importance"
     method: Method = Gradient()
-
-    @property
-    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """As the method."""
-        return self.method.needs
-
-    @property
-    def refuses(self) -> str:  # type: ignore[override]
-        """As for the method, whose missing maps stay missing."""
-        return self.method.refuses
-
-    @property
-    def syncs(self) -> str:  # type: ignore[override]
-        """As the method."""
-        return self.method.syncs
 
     def attribute(self, explicand: Explicand) -> Tensor:
         """The absolute scores `(N, 1, *F)`."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from xaieval.attributions.gradient import Gradient
 from xaieval.component import Method
 from xaieval.explicand import Explicand
+from xaieval.wrapper import Wrapper
 
 
 @final
 @dataclass(frozen=True)
-class Permuted(Method):
+class Permuted(Wrapper):
     """A method's map with its features in random order, all channels of a feature together, `(N, C, *F)`.
 
     A control with exactly the values of the method and nothing of their places (after the random control of Hooker
@@ -39,16 +40,6 @@ class Permuted(Method):
     def units(self) -> str:  # type: ignore[override]
         """Those of the method."""
         return self.method.units
-
-    @property
-    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """As the method."""
-        return self.method.needs
-
-    @property
-    def refuses(self) -> str:  # type: ignore[override]
-        """As for the method, whose missing maps stay missing."""
-        return self.method.refuses
 
     @property
     def signed(self) -> bool:
