@@ -36,7 +36,7 @@ def test_tokens_of_the_evidence_spell_it_and_all_tokens_the_passage():
     assert len(texts) == 286
     for text, sample in zip(texts, samples, strict=True):
         ((start, end),) = text.rationale
-        shown = sample.reading.shown
+        shown = sample.reading.spelled
         assert "".join(shown[1:-1]) == text.text.rstrip()
         marked = "".join(name for name, inside in zip(shown, sample.mask.tolist(), strict=True) if inside)
         assert marked.lstrip() == text.text[start:end].strip()

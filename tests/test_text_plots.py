@@ -238,7 +238,7 @@ def test_what_the_encoder_reads_is_shown_as_it_was_written():
     encoder = Encoder(wordpiece(), lambda ids: torch.zeros(len(ids), 2, ids.shape[1]), 32)
     reading = encoder.sample(TextSample("s", written)).reading
     assert reading is not None
-    assert "".join(reading.shown[1:-1]) == written
-    shown = TextRow("s", reading.shown, {"a": np.arange(10.0)}, reading.present.numpy())
+    assert "".join(reading.spelled[1:-1]) == written
+    shown = TextRow("s", reading.spelled, {"a": np.arange(10.0)}, reading.present.numpy())
     assert f"[CLS] {written} [SEP]" in re.sub(r"<[^>]*>", "", to_html([shown]))
     assert text_plots.Html("x").__html__() == "x"

@@ -1,6 +1,6 @@
 """Texts with their tokens colored by the scores of methods, one method below the other.
 
-    show_texts(explicand, {"gradient": attribution, ...}, [sample.reading.shown, ...])     # a figure, in a notebook
+    show_texts(explicand, {"gradient": attribution, ...}, [sample.reading.spelled, ...])     # a figure, in a notebook
     to_html(text_rows(explicand, {...}, [...]))                                           # a part of a page
 
 A map with a sign is drawn on a diverging scale, symmetric about zero: blue is negative, white zero, red positive.
@@ -102,7 +102,7 @@ def show_texts(
     Args:
         explicand: What was explained.
         attributions: `(N, D, T)` or `(N, 1, T)` by name.
-        names: The tokens of each text, `sample.reading.shown`.
+        names: The tokens of each text, `sample.reading.spelled`.
         notes: What was cut off each, `sample.reading.note`; None: nothing.
 
     Raises:

@@ -63,6 +63,11 @@ class Tokens:
         """`(N, T)`, boolean: the features, tokens that are neither special nor padding."""
         return self.attended & ~self.special
 
+    @property
+    def read(self) -> Tensor:
+        """`(N, T)`, int64: the segment + 1, 0 for padding: for models that tell the texts of a pair apart."""
+        return (1 + self.types) * self.attended
+
     def rationale(self, spans: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
         """Which tokens belong to the spans of each text, `(N, T)`, boolean; none of a pair's second text does."""
         rows = zip(spans, self.offsets, strict=True)

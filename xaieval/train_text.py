@@ -311,7 +311,7 @@ def _features(embedded: Embedded, texts: Labeled) -> Tensor:
     """What texts are inside the model, `(n, L, D)`, see `Pooled`."""
     pooled = Pooled(embedded).eval()
     batches = map(texts.batch, batches_by_length(texts.lengths, SEEN_AT_ONCE))
-    found: Tensor = torch.cat([pooled(embedded.embed(batch.tokens.ids), batch.read) for batch in batches])
+    found: Tensor = torch.cat([pooled(embedded.embed(batch.tokens.ids), batch.tokens.read) for batch in batches])
     width = embedded.embed(texts.tokens.ids[:1, :1]).shape[1]
     return found.view(len(found), -1, width)
 

@@ -70,11 +70,6 @@ class Labeled:
         ids = masking(self.tokens.ids, self.tokens.present, mask, generator)
         return Labeled(replace(self.tokens, ids=ids), self.targets)
 
-    @property
-    def read(self) -> Tensor:
-        """What `Embedded` is told of the tokens `(N, T)`: 0 for padding, 1 and 2 for the first and the second text."""
-        return (1 + self.tokens.types) * self.tokens.attended
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -257,7 +252,7 @@ class Training:
         """Of texts as they are read when they are explained."""
         table: Any = self.model.get_input_embeddings()  # type: ignore[operator]
         words: Tensor = table(batch.tokens.ids.to(self.device))
-        logits: Tensor = self.embedded(words.mT, batch.read.to(self.device))
+        logits: Tensor = self.embedded(words.mT, batch.tokens.read.to(self.device))
         return logits.float()
 
     def _end(self, epoch: int) -> None:

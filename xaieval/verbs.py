@@ -250,7 +250,7 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row | TextRow], l
             if sample.reading is None:
                 rows += plots.rows_of(work.explicand, good)
             else:
-                rows += text_rows(work.explicand, good, [sample.reading.shown], [sample.reading.note])
+                rows += text_rows(work.explicand, good, [sample.reading.spelled], [sample.reading.note])
     return rows, errors
 
 

@@ -24,24 +24,23 @@ class Reading:
             tokens of the first and the second text, with the special ones beside them.
         groups: `(T,)`, the number of each token's word from 0, -1 at special tokens; None: each token by itself.
         protected: `(T,)`, bool: tokens that a fair decision must not depend on; None where none are marked.
-        names: The tokens as they stand in the text.
+        spelled: The characters of each token with the blanks before them, by which a text is shown; those that tokens
+            share are the first one's alone, those of no token belong to the one before them. What special tokens are
+            called.
         note: What was cut off, in a sentence; empty where all of it is there.
-        spelled: The names with the blanks before them, characters that tokens share with the first of them alone: what
-            a text is shown by. Empty: not known.
     """
 
     present: Tensor
     attended: Tensor
     groups: Tensor | None
     protected: Tensor | None
-    names: tuple[str, ...]
+    spelled: tuple[str, ...]
     note: str = ""
-    spelled: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """What the text is shown by."""
-        return self.spelled or self.names
+    def names(self) -> tuple[str, ...]:
+        """The tokens without blanks."""
+        return tuple(token.strip() for token in self.spelled)
 
 
 @dataclass(frozen=True, eq=False)

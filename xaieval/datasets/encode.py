@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -72,46 +72,22 @@ class Encoder:
         said = tokens.said([text.id], None if text.rationale is None else [text.rationale])
         return Reading(
             present=tokens.present[0],
-            attended=tokens.attended[0] if text.second is None else 1 + tokens.types[0],
+            attended=tokens.attended[0] if text.second is None else tokens.read[0],
             groups=tokens.words()[0] if self.pieces == "word" else None,
             protected=tokens.rationale([text.protected])[0] if text.protected else None,
-            names=(names := _names(text, tokens, self.tokenizer)),
+            spelled=_spelled(text, tokens, self.tokenizer),
             note=said[0] if said else "",
-            spelled=_spelled(text, tokens, names),
         )
 
 
-def _names(text: TextSample, tokens: Tokens, tokenizer: FastTokenizer) -> tuple[str, ...]:
-    """The characters of each token; of special ones what the tokenizer calls them.
-
-    Characters that the tokenizer drops, such as combining accents, belong to the token before them.
-    """
-    parts = (text.text, text.second or "")
-    special: Sequence[str] = tokenizer.convert_ids_to_tokens(tokens.ids[0].tolist())
-    places = list(zip(tokens.part[0].tolist(), tokens.offsets[0].tolist(), strict=True))
-    starts = [{start for own, (start, _) in places if own == part} for part in (0, 1)]
-    if tokens.lost[0]:  # what was cut off belongs to no token
-        starts = [found | {end for own, (_, end) in places if own == part} for part, found in enumerate(starts)]
-    return tuple(
-        name if part < 0 else parts[part][start : _end(parts[part], end, starts[part])]
-        for (part, (start, end)), name in zip(places, special, strict=True)
-    )
-
-
-def _spelled(text: TextSample, tokens: Tokens, names: Sequence[str]) -> tuple[str, ...]:
-    """The names as they are to be shown; special tokens as they are called."""
-    found = list(names)
+def _spelled(text: TextSample, tokens: Tokens, tokenizer: FastTokenizer) -> tuple[str, ...]:
+    """The characters of each token; of special ones what the tokenizer calls them."""
+    found = list(tokenizer.convert_ids_to_tokens(tokens.ids[0].tolist()))
     for number, part in enumerate((text.text, text.second or "")):
         places = (tokens.part[0] == number).nonzero()[:, 0].tolist()
-        for place, shown in zip(places, spelled(part, tokens.offsets[0, places].tolist()), strict=True):
-            found[place] = shown
+        for place, characters in zip(places, spelled(part, tokens.offsets[0, places].tolist()), strict=True):
+            found[place] = characters
     return tuple(found)
-
-
-def _end(text: str, end: int, starts: Set[int]) -> int:
-    while end < len(text) and end not in starts and not text[end].isspace():
-        end += 1
-    return end
 
 
 def _matched(texts: Sequence[str], model: Sequence[str] | None) -> Mapping[int, int]:
