@@ -15,15 +15,14 @@ from xaieval.faithfulness_report import (
     curves,
     draw_curves,
     draw_shares,
-    metric_of,
     of_masking,
-    reachable,
     shares,
     write_figures,
 )
 from xaieval.metrics.acu import ACU
 from xaieval.metrics.masf import MaSF
 from xaieval.metrics.racu import RACU
+from xaieval.pooled import metric_of, reachable
 from xaieval.results import write_rows
 from xaieval.verbs import run_verb
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from xaieval.component import Metric
-from xaieval.config import ConfigError, component
 from xaieval.faithfulness_curve import FaithfulnessCurve, Masked
 from xaieval.plots import require_matplotlib
+from xaieval.pooled import metric_of
 from xaieval.statistics import resampled_weights
 
 if TYPE_CHECKING:
@@ -32,31 +30,6 @@ PANEL, HEIGHT = 4.2, 3.4
 
 LINES = ("-", "--", ":", "-.")
 """After ten methods colors come again, with another line."""
-
-
-def metric_of(parameters: str) -> Metric | None:
-    """The metric that rows name, or None where there is none of this name here."""
-    try:
-        metric: Metric = component("metric", json.loads(parameters), "metric_parameters")
-    except ConfigError:
-        return None
-    return metric
-
-
-def reachable(rows: pd.DataFrame) -> float | None:
-    """The best value that a pooled metric can reach on these samples, where it has a best one.
-
-    Args:
-        rows: Those of one metric; of its methods the one with most values tells.
-    """
-    known = rows[rows["values"].notna()] if "values" in rows else rows.iloc[:0]
-    metric = None if known.empty else metric_of(known["metric_parameters"].iloc[-1])
-    if metric is None or not hasattr(metric, "reachable"):
-        return None
-    own = known[known["method"] == known["method"].value_counts().index[0]]
-    width = len(own["values"].iloc[-1])
-    values = torch.tensor([entry for entry in own["values"] if len(entry) == width], dtype=torch.float64)
-    return float(metric.reachable(values))
 
 
 def of_masking(rows: pd.DataFrame) -> pd.DataFrame:

@@ -27,9 +27,9 @@ from xaieval.comparison import (
     sections,
 )
 from xaieval.evidence import evidences
-from xaieval.faithfulness_report import reachable
 from xaieval.kept_verdicts import Column as Judged
 from xaieval.leaderboard_notes import notes_of
+from xaieval.pooled import reachable
 from xaieval.statistics import independent
 from xaieval.table import Entry, Table
 from xaieval.unsupported import UNSUPPORTED

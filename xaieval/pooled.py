@@ -45,7 +45,7 @@ def with_scores(rows: pd.DataFrame) -> pd.DataFrame:
     lists, samples, parameters = (rows[name].to_numpy(object) for name in ("values", "sample", "metric_parameters"))
     lengths = rows["values"].map(len, na_action="ignore").fillna(0).to_numpy(int)
     groups = np.where(lengths > 0, rows.groupby(TOGETHER).ngroup(), -1)
-    metrics = {text: _metric(text) for text in dict.fromkeys(parameters[lengths > 0])}
+    metrics = {text: _pooled(text) for text in dict.fromkeys(parameters[lengths > 0])}
     score, reason = rows["score"].to_numpy(np.float64, copy=True), rows["reason"].to_numpy(object, copy=True)
     for group in np.unique(groups[lengths > 0]):
         places = np.flatnonzero(groups == group)
@@ -74,10 +74,34 @@ def pseudo_values(metric: Metric, values: Sequence[Sequence[float]]) -> Scored:
     return whole + (count - 1) * (without.mean() - without), None
 
 
-def _metric(parameters: str) -> Metric | None:
+def reachable(rows: pd.DataFrame) -> float | None:
+    """The best value that a pooled metric can reach on these samples, where it has a best one.
+
+    Args:
+        rows: Those of one metric; of its methods the one with most values tells.
+    """
+    known = rows[rows["values"].notna()] if "values" in rows else rows.iloc[:0]
+    metric = None if known.empty else metric_of(known["metric_parameters"].iloc[-1])
+    if metric is None or not hasattr(metric, "reachable"):
+        return None
+    own = known[known["method"] == known["method"].value_counts().index[0]]
+    width = len(own["values"].iloc[-1])
+    values = torch.tensor([entry for entry in own["values"] if len(entry) == width], dtype=torch.float64)
+    return float(metric.reachable(values))
+
+
+def metric_of(parameters: str) -> Metric | None:
+    """The metric that rows name, or None where there is none of this name here."""
+    try:
+        return _built(parameters)
+    except ConfigError:
+        return None
+
+
+def _pooled(parameters: str) -> Metric | None:
     """The pooled metric that rows name, or none, with a warning."""
     try:
-        metric: Metric = component("metric", json.loads(parameters), "metric_parameters")
+        metric = _built(parameters)
     except ConfigError as error:
         problem = str(error)
     else:
@@ -86,3 +110,8 @@ def _metric(parameters: str) -> Metric | None:
         problem = f"{type(metric).__name__} is not pooled"
     warnings.warn(f"Rows with values of a pooled metric have no scores: {problem}", stacklevel=2)
     return None
+
+
+def _built(parameters: str) -> Metric:
+    metric: Metric = component("metric", json.loads(parameters), "metric_parameters")
+    return metric
