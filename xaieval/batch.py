@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -159,6 +159,12 @@ class Batch:
         present = self.explicand.present
         return inputs if present is None else torch.where(self.of(present[:, None]), inputs, self.inputs)
 
+    def _own_variants(self) -> Iterator[tuple[int, int]]:
+        """Sample and variant of each pair, on the host; variants that share their draws have one number."""
+        for sample, pairs in self._segments:
+            for pair in range(pairs.start, pairs.stop):
+                yield sample, (self._start + pair) % self._count // self._alike
+
     def _drawn(
         self,
         draw: Callable[[Sequence[int], Sequence[Key]], Tensor],
@@ -168,9 +174,7 @@ class Batch:
     ) -> Tensor:
         owner = self.explicand
         keys = [
-            (seed, owner.ids[sample], owner.copy[sample], purpose, (self._start + pair) % self._count // self._alike)
-            for sample, pairs in self._segments
-            for pair in range(pairs.start, pairs.stop)
+            (seed, owner.ids[sample], owner.copy[sample], purpose, variant) for sample, variant in self._own_variants()
         ]
         values = draw(owner.shape[1:] if shape is None else shape, keys)
         if shape is not None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from xaieval.batch import Batch
-from xaieval.draws import Key
 
 if TYPE_CHECKING:
     from xaieval.explicand import Explicand
@@ -60,20 +59,11 @@ class Ragged(Batch):
         """The entries `(n, ...)` of the pairs in values `(pairs, ...)` of all batches, sample by sample."""
         return values[self._start : self._stop]
 
-    def _drawn(
-        self,
-        draw: Callable[[Sequence[int], Sequence[Key]], Tensor],
-        purpose: str,
-        seed: int,
-        shape: Sequence[int] | None,
-    ) -> Tensor:
-        owner = self.explicand
-        keys = [
-            (seed, owner.ids[sample], owner.copy[sample], purpose, variant)
-            for sample, first, last in self._owned
-            for variant in range(first, last)
-        ]
-        return super()._drawn(lambda size, _: draw(size, keys), purpose, seed, shape)
+    def _own_variants(self) -> Iterator[tuple[int, int]]:
+        """Likewise; those of a sample begin at 0."""
+        for sample, first, last in self._owned:
+            for variant in range(first, last):
+                yield sample, variant
 
 
 def ragged_scores(explicand: Explicand, make: Callable[[Ragged], Tensor], counts: Sequence[int]) -> Tensor:
