@@ -69,6 +69,17 @@ class Structure:
                 self._readings[shape] = reading(self._name, self._module, one, call)
         return self._readings[shape]
 
+    def order(self, attended: Tensor | None) -> Tensor | None:
+        """For each token inside the model `(N, T)` which of the input it is; None: each is where it was.
+
+        A module that moves its tokens says so by a method `order(attended)`.
+        """
+        moves: Any = getattr(self._module, "order", None)
+        if attended is None or moves is None:
+            return None
+        order: Tensor = moves(attended)
+        return order
+
     def layouts(
         self,
         layers: Sequence[str],
@@ -78,8 +89,7 @@ class Structure:
     ) -> dict[str, Layout]:
         """How the outputs of layers become `(N, K, h, w)`; those of a convolution are it without looking.
 
-        For inputs `(N, D, T)` they become `(N, K, T)`, with 0 at tokens that are not present `(N, T)`. A module that
-        moves its tokens says so by `order(attended)`: for each of them `(N, T)` which of the input it is.
+        For inputs `(N, D, T)` they become `(N, K, T)`, with 0 at tokens that are not present `(N, T)`.
 
         Raises:
             ValueError: There is no layer of such a name.
@@ -89,9 +99,7 @@ class Structure:
             name: (ChannelsFirst() if isinstance(layer, CHANNELS_FIRST) else self.places(inputs, attended).layout(name))
             for name, layer in modules.items()
         }
-        seen = without_deleted(inputs, attended)[1]
-        order: Any = getattr(self._module, "order", None)
-        moved = None if seen is None or order is None else order(seen)
+        moved = self.order(without_deleted(inputs, attended)[1])
         return {
             name: Along(layout.last, moved, present) if isinstance(layout, Along) else layout
             for name, layout in found.items()
