@@ -15,11 +15,13 @@ from matplotlib.patches import Rectangle
 from text_models import LENGTH, WIDTH, WORDS, bag, text
 from wordpiece import wordpiece
 
-from xaieval import plots, text_plots
+from xaieval import plots
 from xaieval.config import ConfigError
 from xaieval.datasets.encode import Encoder
 from xaieval.datasets.texts import TextSample
-from xaieval.text_plots import DIVERGING, MISSING, SEQUENTIAL, TextRow, draw_texts, show_texts, text_rows, to_html
+from xaieval.glyphs import MISSING
+from xaieval.text_html import Html, to_html
+from xaieval.text_plots import DIVERGING, SEQUENTIAL, TextRow, draw_texts, show_texts, text_rows
 
 NAMES = ("[CLS]", "un", "believ", " film", ",", " not", "[SEP]")
 SCORES = np.array([9.0, 1.0, -2.0, 0.5, 0.0, 2.0, 9.0])
@@ -241,4 +243,4 @@ def test_what_the_encoder_reads_is_shown_as_it_was_written():
     assert "".join(reading.spelled[1:-1]) == written
     shown = TextRow("s", reading.spelled, {"a": np.arange(10.0)}, reading.present.numpy())
     assert f"[CLS] {written} [SEP]" in re.sub(r"<[^>]*>", "", to_html([shown]))
-    assert text_plots.Html("x").__html__() == "x"
+    assert Html("x").__html__() == "x"

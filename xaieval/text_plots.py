@@ -1,7 +1,8 @@
 """Texts with their tokens colored by the scores of methods, one method below the other.
 
-    show_texts(explicand, {"gradient": attribution, ...}, [sample.reading.spelled, ...])     # a figure, in a notebook
-    to_html(text_rows(explicand, {...}, [...]))                                           # a part of a page
+    show_texts(explicand, {"gradient": attribution, ...}, [sample.reading.spelled, ...])  # a figure, in a notebook
+
+As a part of a page: `xaieval.text_html.to_html(text_rows(...))`.
 
 A map with a sign is drawn on a diverging scale, symmetric about zero: blue is negative, white zero, red positive.
 Others run from zero (white) up. Both end at the 99th percentile of the sizes. Tokens of a word that were scored
@@ -11,19 +12,17 @@ underlined where the dataset knows it. What was cut off a text is said below it.
 
 from __future__ import annotations
 
-import html
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from xaieval.explicand import Explicand
+from xaieval.glyphs import drawable, fonts
 from xaieval.plots import is_signed, limits, require_matplotlib, title_of, wrapped
-from xaieval.token_cells import Cell, cells, clusters, lines
+from xaieval.token_cells import Cell, cells, lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,18 +39,6 @@ RIM = 0.02
 
 LONGEST = 40
 """Characters of a cell; a longer one, such as an address, goes on in a further cell of its color."""
-
-FONTS = (
-    *("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Symbols2", "Noto Emoji"),
-    *("Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Hebrew", "Noto Sans Thai", "Arial Unicode MS"),
-    *("Segoe UI Symbol", "Segoe UI Emoji", "Apple Symbols", "Hiragino Sans", "Microsoft YaHei", "Symbola"),
-)
-"""Fonts in the order in which they are tried for a character; those that are installed."""
-
-MISSING = "\N{WHITE SQUARE}"
-"""Stands in a figure for a character that no font has."""
-
-LINE_BREAK = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +66,6 @@ class TextRow:
     signed: frozenset[str] = frozenset()
     averaged: frozenset[str] = frozenset()
     note: str = ""
-
-
-class Html(str):
-    """A part of a page, in which what came from a text is escaped: neither Jinja nor a notebook escapes it again."""
-
-    def __html__(self) -> str:
-        return self
-
-    def _repr_html_(self) -> str:
-        return self
 
 
 def show_texts(
@@ -187,7 +164,7 @@ def _cells(row: TextRow) -> tuple[Cell, ...]:
     return cells(row.names, groups, (~there).tolist())
 
 
-def _shown(row: TextRow, name: str, signed: bool) -> list[Shown]:
+def shown_of(row: TextRow, name: str, signed: bool) -> list[Shown]:
     """The cells of a text, colored by one map."""
     there, found = _present(row), _cells(row)
     total = np.mean if name in row.averaged else np.sum
@@ -213,52 +190,12 @@ def _colored(row: TextRow, cell: Cell, score: float | None, span: float, signed:
     return Shown(cell, to_hex(color), "#000000" if light > 0.179 else "#ffffff", score, marked)
 
 
-def _names_of(rows: Sequence[TextRow]) -> tuple[list[str], set[str]]:
+def names_of(rows: Sequence[TextRow]) -> tuple[list[str], set[str]]:
     """The methods of all rows, and those that are signed."""
     names = list(dict.fromkeys(name for row in rows for name in row.maps))
     if not names:
         raise ValueError("there is nothing to show: expected at least one text with one map")
     return names, {name for name in names if any(is_signed(row, name) for row in rows)}
-
-
-# -- a part of a page ------------------------------------------------------------------------------------------------
-
-STYLE = "padding:1px 2px;border-radius:2px"
-
-
-def to_html(rows: Sequence[TextRow]) -> Html:
-    """The texts as HTML, a line of text for each method; the score stands in the tooltip of a token.
-
-    Raises:
-        ConfigError: matplotlib, whose color maps are taken, is not installed.
-        ValueError: There is nothing to show.
-    """
-    require_matplotlib()
-    names, signed = _names_of(rows)
-    return Html("\n".join(_section(row, names, signed) for row in rows))
-
-
-def _section(row: TextRow, names: Sequence[str], signed: set[str]) -> str:
-    title = html.escape(" \N{MIDDLE DOT} ".join(row.title.splitlines()))
-    parts = [f"<p><strong>{title}</strong></p>"]
-    for name in names:
-        if name in row.maps:
-            spans = "".join(map(_span, _shown(row, name, name in signed)))
-            parts.append(f'<p dir="auto" style="line-height:1.8"><em>{html.escape(name)}</em>: {spans}</p>')
-    if row.note:
-        parts.append(f"<p><small>{html.escape(row.note)}</small></p>")
-    return '<div class="xaieval-text">\n' + "\n".join(parts) + "\n</div>"
-
-
-def _span(shown: Shown) -> str:
-    style = f"{STYLE};color:{shown.ink}"
-    if shown.color is not None:
-        style += f";background:{shown.color}"
-    if shown.marked:
-        style += ";text-decoration:underline"
-    said = "no score" if shown.score is None else f"{shown.score:.3g}"
-    text = f'<span style="{style}" title="{said}">{html.escape(shown.cell.text)}</span>'
-    return f" {text}" if shown.cell.blank else text
 
 
 # -- a figure --------------------------------------------------------------------------------------------------------
@@ -274,13 +211,13 @@ def draw_texts(rows: Sequence[TextRow]) -> Figure:
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    names, signed = _names_of(rows)
+    names, signed = names_of(rows)
     pen = _Pen()
     for row in rows:
         pen.say(" \N{MIDDLE DOT} ".join(row.title.splitlines()), weight="bold")
         for name in names:
             if name in row.maps:
-                pen.write(wrapped(name), _shown(row, name, name in signed))
+                pen.write(wrapped(name), shown_of(row, name, name in signed))
         if row.note:
             pen.say(row.note, style="italic")
         pen.y += LINE / 2
@@ -331,14 +268,14 @@ class _Pen:
         """A method's name, and beside it the tokens of a text."""
         top = self.y
         for line in name.splitlines():
-            self._letters.append((0.1, self.y + 0.7 * LINE, _drawable(line), {"fontsize": SIZE - 1}))
+            self._letters.append((0.1, self.y + 0.7 * LINE, drawable(line), {"fontsize": SIZE - 1}))
             self.y += 0.7 * LINE
         bottom, self.y = self.y, top
         self._lines(list(_short(shown)), LEFT, WIDTH - LEFT - 0.1, {})
         self.y = max(self.y, bottom) + 0.05
 
     def _lines(self, shown: Sequence[Shown], left: float, width: float, font: dict[str, Any], rim: float = RIM) -> None:
-        texts = [_drawable(one.cell.text) for one in shown]
+        texts = [drawable(one.cell.text) for one in shown]
         widths = [self._width(text, **font) + 2 * rim for text in texts]
         for line in lines([one.cell for one in shown], widths, self._blank, width):
             for place, x in line:
@@ -351,7 +288,7 @@ class _Pen:
     def _width(self, text: str, **font: Any) -> float:
         from matplotlib.font_manager import FontProperties
 
-        properties = FontProperties(family=list(_fonts()), size=SIZE, **font)
+        properties = FontProperties(family=list(fonts()), size=SIZE, **font)
         width: float = self._renderer.get_text_width_height_descent(text, properties, ismath=False)[0]
         return width / 150
 
@@ -365,7 +302,7 @@ class _Pen:
             if marked:
                 axes.plot((x, x + width), (y + LINE - 0.03,) * 2, color="#000000", linewidth=1.0, solid_capstyle="butt")
         for x, y, text, options in self._letters:
-            axes.text(x, y, text, family=list(_fonts()), parse_math=False, va="baseline", **options)
+            axes.text(x, y, text, family=list(fonts()), parse_math=False, va="baseline", **options)
 
 
 def _short(shown: Sequence[Shown]) -> Iterator[Shown]:
@@ -375,47 +312,3 @@ def _short(shown: Sequence[Shown]) -> Iterator[Shown]:
         for start in range(0, max(1, len(whole)), LONGEST):
             part = Cell(whole[start : start + LONGEST], one.cell.tokens, one.cell.blank and start == 0)
             yield Shown(part, one.color, one.ink, one.score, one.marked)
-
-
-# -- letters that can be drawn ---------------------------------------------------------------------------------------
-
-
-def _drawable(text: str) -> str:
-    """A text of which every character is in a font: others are a square each, with all that belongs to them."""
-    return "".join(map(_glyph, clusters(text)))
-
-
-@cache
-def _glyph(character: str) -> str:
-    if character in ("\n", "\r", "\r\n"):
-        return LINE_BREAK
-    if character.isspace():
-        return " "
-    composed = unicodedata.normalize("NFC", character)
-    kept = "".join(one for one in composed if unicodedata.category(one) != "Cf" and not _selects(one))
-    if not kept:
-        return ""
-    return kept if all(ord(one) in _known() for one in kept) else MISSING
-
-
-def _selects(character: str) -> bool:
-    """Whether a character only chooses how the one before it is drawn."""
-    return "\ufe00" <= character <= "\ufe0f"
-
-
-@cache
-def _fonts() -> tuple[str, ...]:
-    """Those of the fonts that are installed."""
-    from matplotlib.font_manager import fontManager
-
-    installed = {font.name for font in fontManager.ttflist}
-    return tuple(name for name in FONTS if name in installed)
-
-
-@cache
-def _known() -> frozenset[int]:
-    """Every character that some of the fonts has."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    files = [findfont(FontProperties(family=name)) for name in _fonts()]
-    return frozenset(code for file in files for code in get_font(file).get_charmap())
