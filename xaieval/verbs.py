@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -10,36 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from xaieval import leaderboard as boards
-from xaieval import plots
 from xaieval.allocator import keep_freed_memory
-from xaieval.benchmark import CellError, check_cells
-from xaieval.chunk import Work
-from xaieval.classifier import Classifier
+from xaieval.benchmark import check_cells
 from xaieval.collate import collate
 from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
-from xaieval.datasets.encode import Encoder
-from xaieval.datasets.texts import TextSample
 from xaieval.differences import differences
-from xaieval.explicand import Explicand
 from xaieval.faithfulness_report import of_masking, write_figures
 from xaieval.kept_verdicts import keep_verdicts, kept_verdicts
 from xaieval.listing import about
 from xaieval.models.loading import suggest
 from xaieval.pairs import pairs
-from xaieval.plan import Keys, Part, Subject, shard_of
-from xaieval.progress import Progress
 from xaieval.ranks import ranks
 from xaieval.reliability import report
 from xaieval.results import ROWS, read_rows
 from xaieval.settings import Settings
 from xaieval.store import Store
 from xaieval.support import refusal
-from xaieval.text_plots import TextRow, draw_texts, text_rows
 from xaieval.trials import Run, read_trials, run_trials, write_trials
-from xaieval.unsupported import UnsupportedError
+from xaieval.views import layers, print_line, sheet
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> None:
@@ -71,10 +60,10 @@ def list_parts(arguments: Sequence[str]) -> None:
     for group in groups or GROUPS:
         if group not in GROUPS:
             raise ConfigError(f"there is no group {group!r}{suggest(group, GROUPS)}; there are {', '.join(GROUPS)}")
-        _print(f"{group}:" if len(groups) != 1 else "")
+        print_line(f"{group}:" if len(groups) != 1 else "")
         width = max(map(len, names(group)))
         for name in names(group):
-            _print(f"  {name:{width}}  {about(group, name)}")
+            print_line(f"  {name:{width}}  {about(group, name)}")
 
 
 def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
@@ -93,11 +82,11 @@ def _list_support(groups: Sequence[str], values: dict[str, Any]) -> None:
     if sample is None:
         raise ConfigError(f"{dataset.name} has no sample to try the methods on: choose another dataset=")
     explicand = classifier.explicand(ids=[sample.id], **collate([sample]))
-    _print(f"{classifier.name}, tried on {sample.id}:")
+    print_line(f"{classifier.name}, tried on {sample.id}:")
     width = max(map(len, names("method")))
     for name in names("method"):
         why = refusal(explicand, default("method", name))
-        _print(f"  {name:{width}}  {f'no   {why}' if why else 'yes'}")
+        print_line(f"  {name:{width}}  {f'no   {why}' if why else 'yes'}")
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -150,110 +139,6 @@ def catalog(arguments: Sequence[str]) -> None:
         sys.stdout.write(page)
 
 
-def layers(arguments: Sequence[str]) -> None:
-    """`layers [model=NAME] [--all]`: the layers of a model whose output is spatial, in the order in which they end.
-
-    Tokens and channels-last activations are shown as methods read them, channels and the grid of places. Layers deeper
-    than two levels are shown with `--all`, or where they are the default of a method.
-
-    Raises:
-        ConfigError: An unknown flag, or several models.
-    """
-    flags = [argument for argument in arguments if argument.startswith("--")]
-    if set(flags) - {"--all"}:
-        raise ConfigError(f"layers knows the flag --all, got {' '.join(flags)}")
-    classifier = only("model", composed([argument for argument in arguments if argument not in flags]))
-    explicand = _example(classifier)
-    found = classifier.structure.places(explicand.inputs, explicand.attended).shapes
-    marks = _defaults(explicand)
-    shown = {name: line for name, line in found.items() if flags or name in marks or name.count(".") < 2}
-    more = "" if len(shown) == len(found) else " (--all shows those deeper inside)"
-    size = " x ".join(map(str, explicand.shape[1:]))
-    _print(f"{classifier.name}, an input of {size}: {len(shown)} of {len(found)} spatial layers{more}")
-    for name, (shape, kind) in shown.items():
-        ending = f"  default of {', '.join(sorted(marks[name]))}" if name in marks else ""
-        _print(f"  {name:{max(map(len, shown))}}  {' x '.join(map(str, shape)):14}  {kind:14}{ending}")
-
-
-def _example(classifier: Classifier) -> Explicand:
-    """A black image, or a short text."""
-    if isinstance(classifier.preprocess, Encoder):
-        text = classifier.preprocess.sample(TextSample("text", "Not a bad film at all"))
-        return classifier.explicand(target=0, ids=[text.id], **collate([text]))
-    side = classifier.preprocess.crop if classifier.preprocess is not None else 224
-    return classifier.explicand(torch.zeros(1, 3, side, side), 0, ["black"])
-
-
-def _defaults(explicand: Explicand) -> dict[str, list[str]]:
-    """For each layer that methods read if none is named these methods; none where the model has no such layer."""
-    from xaieval.method_catalog import default_layers
-
-    found: dict[str, list[str]] = {}
-    for kind, methods in default_layers((name, default("method", name)) for name in names("method")).items():
-        with contextlib.suppress(UnsupportedError):
-            found.setdefault(explicand.layer(kind), []).extend(methods)
-    return found
-
-
-def sheet(arguments: Sequence[str]) -> None:
-    """`sheet [PATH] [KEY=VALUE ...]`: the maps of a run's methods on its first samples, three unless told.
-
-    Maps are taken from the store and kept there, as in a run.
-
-    Raises:
-        ConfigError: Several paths, models or datasets, or a kind of file that cannot be drawn.
-        CellError: Some maps could not be made; the others are drawn.
-    """
-    words = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
-    paths = [argument for argument in arguments if argument not in words]
-    if len(paths) > 1:
-        raise ConfigError(f"sheet draws one file, as in `xaieval sheet maps.png method=gradient`, got {paths}")
-    path = plots.checked(Path(paths[0] if paths else "sheet.png"))
-    rows, errors = _rows_of_sheet(composed(words))
-    if any(row.maps for row in rows):
-        texts = [row for row in rows if isinstance(row, TextRow)]
-        figure = draw_texts(texts) if texts else plots.draw([row for row in rows if isinstance(row, plots.Row)])
-        figure.savefig(path)
-        _print(f"{path}: {len(rows)} {'text' if texts else 'photo'}{'' if len(rows) == 1 else 's'}")
-    if errors:
-        count = f"{len(errors)} map{'' if len(errors) == 1 else 's'}"
-        raise CellError("\n".join([f"{count} could not be made, the others are drawn:", *errors]))
-
-
-def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row | TextRow], list[str]]:
-    """The photos or texts and maps of a sheet, and what went wrong."""
-    keep_freed_memory()
-    settings = Settings.of(values)
-    classifier, dataset = only("model", values), only("dataset", values)
-    methods = [Part.of(name, method) for name, method in components(values, "method").items()]
-    store = None if settings.store is None else Store(settings.store, settings.gigabytes)
-    keys, progress, samples = Keys(classifier), Progress(), load(dataset, classifier)
-    chosen = shard_of(min(len(samples), settings.limit or 3), settings.shard)
-    for method in methods:
-        progress.expect(("explain", method.name), len(chosen))
-    rows: list[plots.Row | TextRow] = []
-    errors: list[str] = []
-    with progress:
-        for index in chosen:
-            sample = samples[index]
-            subject = Subject.of(index, sample, dataset.name, settings.target)
-            work = Work(classifier, [subject], [sample], settings.target, keys, store, progress)
-            maps = {method.name: work.explain(method) for method in methods}
-            work.keep_scores()  # with them the class explained
-            wrong = {name: made.refusal or made.errors[0] for name, made in maps.items()}
-            errors += [f"  {subject.id}, {name}: {what}" for name, what in wrong.items() if what]
-            good = {
-                name: made.attribution
-                for name, made in maps.items()
-                if made.attribution is not None and made.errors[0] is None
-            }
-            if sample.reading is None:
-                rows += plots.rows_of(work.explicand, good)
-            else:
-                rows += text_rows(work.explicand, good, [sample.reading.spelled], [sample.reading.note])
-    return rows, errors
-
-
 def leaderboard(arguments: Sequence[str]) -> None:
     """`leaderboard [RUN | store.path=DIR] [FLAG ...]`: the table of a run's folder, or of all that a store holds.
 
@@ -275,7 +160,7 @@ def leaderboard(arguments: Sequence[str]) -> None:
         if flag in flags:
             shown = tables(found)
             boards.show(shown)
-            _print("" if shown else f"{flag}: there is nothing to compare")
+            print_line("" if shown else f"{flag}: there is nothing to compare")
 
 
 def faithfulness(arguments: Sequence[str]) -> None:
@@ -296,7 +181,7 @@ def faithfulness(arguments: Sequence[str]) -> None:
     boards.show(boards.leaderboards(rows))
     folder = folders[0] if folders[0].is_dir() else folders[0].parent
     for file in write_figures(rows, folder):
-        _print(f"In {file}")
+        print_line(f"In {file}")
 
 
 def _rows_of_runs(folders: Sequence[Path]) -> pd.DataFrame:
@@ -374,11 +259,6 @@ def train(arguments: Sequence[str]) -> None:
     from xaieval.train_text import train_text
 
     train_text(arguments[1:])
-
-
-def _print(line: str) -> None:
-    if line:
-        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 TABLES: dict[str, Callable[[Sequence[boards.Leaderboard]], Sequence[boards.Shown]]] = {
