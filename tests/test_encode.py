@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from wordpiece import wordpiece
 
 from xaieval.api import evaluate, explain
@@ -227,3 +228,23 @@ def test_a_run_says_how_many_texts_were_cut(classifier, capsys):
         rows = evaluate(classifier, texts[:count], ["gradient"], ["deletion"])
         assert said in capsys.readouterr().err
         assert rows["error"].isna().all()
+
+
+def test_what_is_kept_of_a_text_depends_on_all_that_is_read_of_it(folder, tmp_path):
+    """Words are other pieces than tokens, and other words may be protected, though the embeddings are the same."""
+    texts = [
+        TextSample("a", "unbelievably good", 1, ((0, 12),)),
+        TextSample("a", "unbelievably good", 1, ((0, 12),), None, ((13, 17),)),
+    ]
+    keys = []
+    for pieces, text in (("token", texts[0]), ("word", texts[0]), ("token", texts[1])):
+        classifier = hf.load(str(folder), pieces=pieces)
+        rows = evaluate(classifier, [text], ["leave_one_out"], ["deletion"], store=tmp_path / "store", progress=False)
+        keys += rows["key"].tolist()
+    assert len(set(keys)) == 3
+
+
+def test_maps_are_kept_at_the_length_of_their_own_text(classifier, tmp_path):
+    evaluate(classifier, ["bad", "the film is good"], ["gradient"], ["deletion"], store=tmp_path, progress=False)
+    found = [load_file(path)["attribution"].shape for path in (tmp_path / "attributions").iterdir()]
+    assert sorted(shape[-1] for shape in found) == [3, 6]
