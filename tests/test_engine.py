@@ -188,6 +188,8 @@ def test_a_given_size_and_partial_batches_are_no_trials():
             pass
     assert size.current == 8
     assert not BatchSize(12, CPU)._candidates
+    assert BatchSize("auto", CPU)._candidates[-1] == 32
+    assert BatchSize("auto", CPU, small=True)._candidates[-1] == 64
     assert not BatchSize("auto", torch.device("meta"))._candidates
 
 

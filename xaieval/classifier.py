@@ -87,7 +87,9 @@ class Classifier(LayerCalls):
         self.name = name or type(module).__name__
         self.preprocess = preprocess
         self.categories = tuple(categories) if categories is not None else None
-        self.batch_size = {kind: BatchSize(batch_size, self.device) for kind in ("scores", "gradients")}
+        self.batch_size = {
+            kind: BatchSize(batch_size, self.device, small=self.modality.ragged) for kind in ("scores", "gradients")
+        }
         self._normalization = None if mean is None or std is None else self._constants(mean, std)
         self._call = ModuleCall(module, self.device, self.name, self._normalization)
         self.structure = Structure(module, self.name, self._call)
