@@ -104,8 +104,8 @@ def measure(method: Method, classifier: Classifier, embed: Callable[[Tensor], Te
 
 def _tokens(method: Method, work: Explicand) -> float:
     """Tokens that the model has to read: in every text for each piece, as it is longer by none or shorter by those."""
-    own = (work.attended > 0).sum(1).float() if work.attended is not None else torch.zeros(0)
-    pieces = work.present.sum(1).float() if work.present is not None else own
+    assert work.attended is not None and work.present is not None  # noqa: PT018
+    own, pieces = ((rows > 0).sum(1).float() for rows in (work.attended, work.present))
     if isinstance(method, BeamSearch):  # with one beam
         return float(((pieces * (pieces + 1) / 2 - 1) * own).sum())
     shorter = 1.0 if getattr(method, "removal", "") == "deletion" else 0.0
