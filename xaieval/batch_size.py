@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 class BatchSize:
     """A batch size that is given or found on the first real batches, and that shrinks when memory runs out.
 
-    `auto` runs 8, 16 and 32 inputs twice each (of texts also 64, on CUDA also 64, 128 and 256), takes the better time of
+    `auto` runs 8, 16 and 32 inputs twice each (of texts also 64, on CUDA up to 256), takes the better time of
     the two for each number of an input, as texts come sorted by their length, stops as soon as a size is clearly worse,
     and keeps the best. No evaluation is spent on it; only the timing itself waits for the device.
 
