@@ -68,16 +68,16 @@ class AccumulatedPredictionSensitivity(Metric):
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
         reasons = super().undefined(explicand, attribution, units)
-        if not self.lacks_mask(explicand):
+        if not self.lacking(explicand):
             nothing = "empty mask" if explicand.protected is None else "no protected features"
             reasons[nothing] = ~_protected(explicand).flatten(1).any(1)
             if self._too_costly(explicand):
                 reasons["skipped: cost"] = torch.ones_like(explicand.target, dtype=torch.bool)
         return reasons
 
-    def lacks_mask(self, explicand: Explicand) -> bool:
+    def lacking(self, explicand: Explicand) -> str:
         """Protected features do as well."""
-        return super().lacks_mask(explicand) and explicand.protected is None
+        return super().lacking(explicand) if explicand.protected is None else ""
 
     def _too_costly(self, explicand: Explicand) -> bool:
         return bool(self.budget) and (explicand.classifier.classes or 0) > self.budget

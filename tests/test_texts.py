@@ -242,14 +242,14 @@ def test_every_method_explains_a_text_or_says_why_not(name):
 
 
 def on_meta(mask=None):
-    there = [part.to("meta") for part in (SHOWN, attended(), WORDS)]
+    present, read, words = (part.to("meta") for part in (SHOWN, attended(), WORDS))
     with torch.device("meta"):
         module = Attending()
     modality = Texts(mask=MASK.to("meta"), padding=PAD.to("meta"))
     classifier = Classifier(module, device="meta", batch_size=2, modality=modality)
     inputs = embeddings().to("meta")
     mask = None if mask is None else mask.to("meta")
-    return classifier.explicand(inputs, 0, None, mask, *there)
+    return classifier.explicand(inputs, 0, None, mask, present, read, words)
 
 
 @pytest.mark.parametrize("name", METRICS)

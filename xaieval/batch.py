@@ -125,6 +125,8 @@ class Batch:
             groups=None if parent.groups is None else parent.groups.of(self),
             protected=None if parent.protected is None else self.of_rows(parent.protected),
             copy=copy,
+            parts=None if parent.parts is None else parent.parts.each(self.of_rows),
+            worlds=None if parent.worlds is None else [parent.worlds[sample] for sample, _ in owners],
             sizes=None if parent.sizes is None else [parent.sizes[sample] for sample, _ in owners],
         )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from xaieval.classifier import Classifier
 from xaieval.cost import Meter
 from xaieval.explicand import Explicand
+from xaieval.parts import Parts, World
 from xaieval.segments import Segments
 
 
@@ -26,6 +27,8 @@ def bind(
     attended: Tensor | None,
     groups: Tensor | None,
     protected: Tensor | None,
+    parts: Parts | None = None,
+    worlds: Sequence[World] | None = None,
 ) -> Explicand:
     """An explicand of checked inputs; see `Classifier.explicand`."""
     inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()
@@ -37,6 +40,7 @@ def bind(
         "groups": _checked_groups(groups, present, inputs, classifier),
         "protected": _checked_mask("protected", protected, inputs),
     }
+    rows |= {"parts": _checked_parts(parts, inputs), "worlds": worlds}
     rows["sizes"] = _sizes(rows["groups"], present, inputs, classifier)
     meter = Meter(inputs.device)
     if target is None:
@@ -103,6 +107,18 @@ def _checked_mask(name: str, mask: Tensor | None, inputs: Tensor) -> Tensor | No
             "resize it with the image"
         )
     return mask.to(inputs.device).bool()
+
+
+def _checked_parts(parts: Parts | None, inputs: Tensor) -> Parts | None:
+    if parts is None:
+        return None
+    if len(parts.concepts) != len(inputs) or (parts.masks is not None and parts.masks.shape[2:] != inputs.shape[2:]):
+        masks = "no masks" if parts.masks is None else f"masks {tuple(parts.masks.shape)}"
+        raise ValueError(
+            f"parts must belong to the inputs {tuple(inputs.shape)}, got those of {len(parts.concepts)} samples with "
+            f"{masks}: resize them with the images"
+        )
+    return parts.each(lambda rows: rows.to(inputs.device))
 
 
 def _checked_present(present: Tensor | None, inputs: Tensor) -> Tensor | None:

@@ -15,6 +15,7 @@ from xaieval.cost import Cost, Ledger, Meter
 from xaieval.draws import Draws
 from xaieval.modalities.modality import Modality
 from xaieval.module_call import keepable
+from xaieval.parts import Parts, World
 from xaieval.propagation import Propagation
 from xaieval.scores import Scores
 from xaieval.segments import Segments
@@ -42,6 +43,8 @@ class Bound:
         groups: Segments | None = None,
         protected: Tensor | None = None,
         sizes: Sequence[int] | None = None,
+        parts: Parts | None = None,
+        worlds: Sequence[World] | None = None,
     ) -> None:
         self.classifier = classifier
         self.inputs = inputs
@@ -53,6 +56,8 @@ class Bound:
         self.groups = groups
         self.protected = protected
         self.sizes = tuple(sizes) if sizes is not None else None
+        self.parts = parts
+        self.worlds = tuple(worlds) if worlds is not None else None
         self.copy = tuple(copy) if copy is not None else ("",) * len(inputs)
         self.meter = meter or Meter(inputs.device)
         self.draws = Draws(inputs.device, classifier.modality.ragged)

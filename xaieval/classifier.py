@@ -15,6 +15,7 @@ from xaieval.layer_calls import LayerCalls, gradients_of, many, rows_of
 from xaieval.modalities.images import Images
 from xaieval.modalities.modality import Modality
 from xaieval.module_call import ModuleCall, keepable, normal, without_deleted
+from xaieval.parts import Parts, World
 from xaieval.rectifiers import Rectifiers
 from xaieval.scores import Scores
 from xaieval.structure import Structure
@@ -137,6 +138,8 @@ class Classifier(LayerCalls):
         attended: Tensor | None = None,
         groups: Tensor | None = None,
         protected: Tensor | None = None,
+        parts: Parts | None = None,
+        worlds: Sequence[World] | None = None,
     ) -> Explicand:
         """Bind a batch of inputs to this model and to the class explained for each.
 
@@ -153,6 +156,8 @@ class Classifier(LayerCalls):
                 such as a word; negative where there is none, which no present feature may be. None: the pieces that
                 the modality has, a grid of patches or tokens.
             protected: `(N, *F)`, True on features that a fair decision must not depend on.
+            parts: Parts and concepts of the N samples.
+            worlds: What draws each sample anew with parts changed.
 
         Raises:
             ValueError: NaN or infinite inputs, a target outside the classes, a mask of another shape, a feature that
@@ -163,7 +168,7 @@ class Classifier(LayerCalls):
 
         with keepable():
             self._call.refresh()
-            return bind(self, inputs, target, ids, mask, present, attended, groups, protected)
+            return bind(self, inputs, target, ids, mask, present, attended, groups, protected, parts, worlds)
 
     # -- calls; `attended` `(N, *F)` goes with the inputs, row by row --
 

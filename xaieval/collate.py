@@ -10,6 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from xaieval.datasets.base import Reading, Sample
+from xaieval.parts import Parts
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -23,6 +24,11 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     inputs = torch.stack([padded(sample.input, longest) for sample in samples])
     masks = [sample.mask for sample in samples]
     given: dict[str, Any] = {"inputs": inputs, "mask": _stacked(masks, longest)}
+    parts, worlds = ([one for one in found if one is not None] for found in _told(samples))
+    if len(parts) == len(samples):
+        given["parts"] = Parts.stack(parts)
+    if len(worlds) == len(samples):
+        given["worlds"] = tuple(worlds)
     if not readings:
         return given
     return given | {
@@ -36,6 +42,10 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 def padded(values: Tensor, length: int, fill: float = 0) -> Tensor:
     """Values `(..., T)` with the last dimension brought to a length: filled up, or cut."""
     return functional.pad(values, (0, length - values.shape[-1]), value=fill)
+
+
+def _told(samples: Sequence[Sample]) -> tuple[list[Any], list[Any]]:
+    return [sample.parts for sample in samples], [sample.world for sample in samples]
 
 
 def _stacked(rows: Sequence[Tensor | None], length: int, fill: float = 0) -> Tensor | None:

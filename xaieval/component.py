@@ -31,7 +31,7 @@ class Method:
         sentinel: A method that knows nothing of the model.
         oracle: Made to score well on a metric, or made of the ground truth: a bound to read others against, not an
             explanation to choose.
-        needs: What must be there: `mask` (ground truth).
+        needs: What must be there: `mask` (ground truth), `parts`, `world`, as for metrics.
         complete: Claims that the attribution sums to f(x) - f(baseline).
         whole_order: Its scores are an order of removal, found at once: it is not asked again of what is left of an
             input.
@@ -96,8 +96,9 @@ class Metric:
         pooled: Whether it gives `(N, K)` and has an `aggregate` of its own.
         higher_is_better: Direction.
         bounds: Smallest and largest possible value.
-        category: faithfulness, localization, complexity, robustness, randomization, axioms or fairness.
-        needs: What must be there: `mask` (ground truth), `method` (it explains again).
+        category: faithfulness, localization, concepts, complexity, robustness, randomization, axioms or fairness.
+        needs: What must be there: `mask` (ground truth), `parts` (with the concepts at them), `world` (what draws a
+            sample anew), `method` (it explains again).
         accepts: Units for which it is defined.
         reference: The paper: arXiv id or DOI.
         syncs: Why the metric needs the host, where it does.
@@ -128,13 +129,15 @@ class Metric:
         reasons = {"attribution not finite": ~finite, "zero attribution": (flat == 0).all(1)}
         if units not in self.accepts:
             reasons["units"] = everywhere
-        if self.lacks_mask(explicand):
-            reasons["no mask"] = everywhere
+        lacking = self.lacking(explicand)
+        if lacking:
+            reasons[lacking] = everywhere
         return reasons
 
-    def lacks_mask(self, explicand: Explicand) -> bool:
-        """Whether it needs a mask and there is none, so that nothing can be scored."""
-        return "mask" in self.needs and explicand.mask is None
+    def lacking(self, explicand: Explicand) -> str:
+        """What it needs and these samples have not, so that nothing can be scored; empty where it has all."""
+        told = {"mask": explicand.mask, "parts": explicand.parts, "world": explicand.worlds}
+        return next((f"no {need}" for need in self.needs if need in told and told[need] is None), "")
 
     def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
         """Where the metric is undefined because of the method, `(N,)` for each reason; asked in accepted units only."""
@@ -169,7 +172,7 @@ class Metric:
         self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         reasons = self.undefined(explicand, attribution, units)
-        if units not in self.accepts or self.lacks_mask(explicand):
+        if units not in self.accepts or self.lacking(explicand):
             shape = (explicand.count, 1) if self.pooled else (explicand.count,)
             return attribution.new_full(shape, torch.nan), reasons
         reasons |= self.undefined_with(explicand, method)

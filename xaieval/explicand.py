@@ -36,6 +36,12 @@ __all__ = ["UNITS", "Batch", "Explicand", "Response"]
 
 T = TypeVar("T")
 
+PASSED_ON = (
+    *("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "protected", "copy", "sizes"),
+    *("parts", "worlds", "meter"),
+)
+"""What an explicand like another has of it, unless it is told otherwise."""
+
 
 class Response:
     """The class score under the draws of one perturbation.
@@ -76,6 +82,8 @@ class Explicand(Noted):
         protected: Features `(N, *F)` that a fair decision must not depend on, or None where none are marked.
         sizes: How many pieces each sample has, known without asking the device, where they have not all as many; None:
             nobody knows.
+        parts: Parts and concepts of the samples, or None where they are not known.
+        worlds: What draws each sample anew with parts changed, or None where they were not drawn.
         copy: For each sample, which perturbed copy it is; empty for the original. Draws in a copy are fresh.
         meter: Counts the evaluations spent; copies book to their parent's.
         lookup: Finds the attribution that an earlier run kept of these samples, with a note; None: nothing is kept.
@@ -87,9 +95,9 @@ class Explicand(Noted):
 
     def like(self, **changed: Any) -> Explicand:
         """An explicand with the attributes of this one, but for those that are given."""
-        names = ("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "protected", "copy")
-        sizes = None if {"present", "groups"} & set(changed) else self.sizes
-        own = {name: getattr(self, name) for name in (*names, "meter")} | {"sizes": sizes}
+        own = {name: getattr(self, name) for name in PASSED_ON}
+        if {"present", "groups"} & set(changed):
+            own["sizes"] = None
         return type(self)(**own | changed)
 
     def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
@@ -104,6 +112,8 @@ class Explicand(Noted):
             groups=None if self.groups is None else self.groups.part(index),
             protected=None if self.protected is None else self.protected[index],
             copy=[self.copy[row] for row in rows],
+            parts=None if self.parts is None else self.parts.each(lambda rows: rows[index]),
+            worlds=None if self.worlds is None else [self.worlds[row] for row in rows],
             sizes=None if self.sizes is None else [self.sizes[row] for row in rows],
         )
 

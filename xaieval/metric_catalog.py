@@ -37,10 +37,15 @@ from xaieval.pages import (
 PATH = "docs/metrics.md"
 """Where the repository keeps the catalog, below its root."""
 
-ALWAYS = ("attribution not finite", "zero attribution", "units", "no mask", "value not finite")
+ALWAYS = ("attribution not finite", "zero attribution", "units", "no mask", "no parts", "no world", "value not finite")
 """Reasons that any metric may give."""
 
-NEEDS = {"mask": "a mask of the object", "method": "the method, since it explains again"}
+NEEDS = {
+    "mask": "a mask of the object",
+    "parts": "parts with the concepts at them",
+    "world": "samples that can be drawn anew",
+    "method": "the method, since it explains again",
+}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ TEXTS = 32
 
 TARGETS = ("predicted", "label")
 
+TOLD = ("mask", "parts", "world")
+"""What methods and metrics may need that is told with a sample and is not read by the model."""
+
 UNKEPT = "unkept:"
 """How the keys of rows begin that are never written to a store."""
 
@@ -65,7 +68,7 @@ class Subject:
         label: Its class in the dataset.
         shape: Shape of its input.
         key: Digest of dataset, name, input and class explained.
-        mask: Digest of its mask, or None where it has none.
+        mask: Digest of its mask and of what is told of its parts, or None where it has neither.
         note: What is missing of it, in a sentence.
         ragged: Whether it may be padded, as a text may.
     """
@@ -94,7 +97,7 @@ class Subject:
         explained = "predicted" if target == "predicted" else sample.target
         content = {"content": _digest(sample.input), **_read(sample)}
         key = key_of(dataset=dataset, id=sample.id, target=explained, **content)
-        mask = None if sample.mask is None else _digest(sample.mask)
+        mask = _marked(sample)
         note = "" if sample.reading is None else sample.reading.note
         shape, ragged = tuple(sample.input.shape), sample.reading is not None
         return cls(index, sample.id, sample.sources, sample.target, shape, key, mask, note, ragged)
@@ -152,13 +155,13 @@ class Keys:
 
     def attribution(self, subject: Subject, method: Part) -> str | None:
         """Key of a method's map."""
-        mask = {"mask": subject.mask or "none"} if "mask" in method.component.needs else {}
+        mask = {"mask": subject.mask or "none"} if set(TOLD) & set(method.component.needs) else {}
         return self._key(kind="attribution", subject=subject.key, method=method.key, **mask)
 
     def row(self, subject: Subject, method: Part, metric: Part) -> str:
         """Key of a row; one that occurs in this run only where the row must not be kept."""
         needs = (*method.component.needs, *metric.component.needs)
-        mask = (subject.mask or "none") if "mask" in needs else "unused"
+        mask = (subject.mask or "none") if set(TOLD) & set(needs) else "unused"
         found = self._key(kind="row", subject=subject.key, method=method.key, metric=metric.key, mask=mask)
         return found or self.unkept(subject, method, metric)
 
@@ -215,6 +218,14 @@ def shard_of(count: int, shard: str) -> range:
             f"shard must be k/n with 1 <= k <= n, such as 2/8 for the second of eight parts, got {shard!r}"
         )
     return range(int(first) - 1, count, int(number))
+
+
+def _marked(sample: Sample) -> str | None:
+    """Digest of what is marked in a sample and told of its parts; None where nothing is."""
+    if sample.parts is None:
+        return None if sample.mask is None else _digest(sample.mask)
+    told = [sample.mask, *(getattr(sample.parts, name) for name in ("centers", "visible", "concepts", "masks"))]
+    return key_of(scheme=repr(sample.parts.scheme), told=[None if part is None else _digest(part) for part in told])
 
 
 def _read(sample: Sample) -> dict[str, str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xaieval.datasets.preprocess import DatasetError, Preprocess
+from xaieval.parts import Parts, World
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,8 @@ class Sample:
         sources: Names of the photos it is made of: itself, or those of a mosaic. What counts as independent is
             counted by them.
         reading: What a text has beside its embeddings; None for an image.
+        parts: Its parts and concepts, where they are known.
+        world: What draws it anew with parts changed, where it was drawn.
 
     Raises:
         DatasetError: A tensor of another shape or dtype, or NaN, infinite or normalized pixels.
@@ -67,6 +70,8 @@ class Sample:
     mask: Tensor | None
     sources: tuple[str, ...]
     reading: Reading | None = None
+    parts: Parts | None = None
+    world: World | None = None
 
     def __post_init__(self) -> None:
         given, mask = self.input, self.mask
