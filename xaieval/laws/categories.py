@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.input_x_gradient import InputXGradient
 from xaieval.component import Method, Metric
+from xaieval.laws import part_toys
 from xaieval.laws.common import same
 from xaieval.laws.components import FAIR, SMALL, limited
 from xaieval.laws.families import CONVOLUTIONAL, Family, shown
@@ -44,7 +45,7 @@ def _faithfulness(metric: Metric, family: Family) -> tuple[Tensor, Tensor, Tenso
         module.get_parameter("score.1.weight").copy_(gradient.flatten(1))
         module.get_parameter("score.1.bias").zero_()
     made, inputs = limited(metric, FAIR), family.inputs(3)
-    work = family.bind(module, inputs, target=0, batch_size=64, mask=family.masks(3))
+    work = family.bind(module, inputs, target=0, batch_size=64, **family.told())
     units = "contribution" if "contribution" in metric.accepts else metric.accepts[0]
     maps = gradient.expand_as(inputs).clone()
     if units != "gradient":
@@ -152,6 +153,31 @@ def law_map_is_ignored(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
             same(values, expected, f"another map has another value (units {units})", 1e-6)
 
 
+def law_true_parts_beat_negated(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
+    """Concepts: what parts count in an additive model is better, taken over all samples, than the negated map."""
+    weights, module = family.weights(), Two(seeded(lambda: family.linear(classes=1)))
+    with torch.no_grad():
+        module.get_parameter("score.1.weight").copy_(weights.flatten(1))
+        module.get_parameter("score.1.bias").zero_()
+    work = family.bind(module, target=0, batch_size=64, **family.told())
+    maps = (weights * (work.inputs - part_toys.GRAY)).sum(1, keepdim=True)
+    exact, negated = (
+        judged(metric, limited(metric, FAIR)(work, given, method=Gradient(), units="contribution"))
+        for given in (maps, -maps)
+    )
+    sign = 1 if metric.higher_is_better else -1
+    if not sign * exact.nanmean() > sign * negated.nanmean():
+        raise LawBroken(f"the exact map scores {exact.tolist()}, the negated one {negated.tolist()}")
+
+
+def concept_laws(metric: Metric) -> Iterator[Law]:
+    """Those of metrics of concepts, by what they compare an explanation with."""
+    if "mask" in metric.needs:
+        yield law_mask_beats_permuted
+    if "world" in metric.needs:
+        yield law_true_parts_beat_negated
+
+
 def law_category(metric: Metric) -> None:
     """The category is one of those that have laws."""
     raise LawBroken(f"category is {metric.category!r}, expected one of {', '.join(CATEGORIES)}")
@@ -164,6 +190,7 @@ CATEGORIES: dict[str, tuple[Law, ...]] = {
     "robustness": (law_still_is_best, law_smooth_beats_noisy),
     "randomization": (law_ignorant_is_worst,),
     "axioms": (law_exact_keeps_axiom,),
+    "concepts": (),  # see `concept_laws`
     "fairness": (law_blind_is_fair, law_map_is_ignored),
 }
 

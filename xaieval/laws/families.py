@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from xaieval.explicand import Explicand
-from xaieval.laws import text_toys, toys
+from xaieval.laws import part_toys, text_toys, toys
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Family:
         inputs: So many inputs, with this seed.
         names: Their names.
         masks: Something marked in each of so many.
+        parts: What is told of the parts of each of so many with this seed; nothing where there are none.
         some: Which features are there where some are absent, bool `(*F)`.
         bind: A model, or a classifier, and inputs, as `toys.explicand`.
         weights: What each feature counts in a one-class linear model of which maps can be told apart, `(1, C, *F)`.
@@ -44,6 +46,7 @@ class Family:
     inputs: Callable[..., Tensor]
     names: Callable[[int], list[str]]
     masks: Callable[[int], Tensor]
+    parts: Callable[[int, int], dict[str, Any]]
     some: Callable[[], Tensor]
     bind: Callable[..., Explicand]
     weights: Callable[[], Tensor]
@@ -53,7 +56,17 @@ class Family:
     def work(self, batch_size: int = 4, count: int = 3, module: nn.Module | None = None) -> Explicand:
         """Inputs with something marked, bound to a general network."""
         module = module or toys.seeded(self.general)
-        return self.bind(module, self.inputs(count), batch_size=batch_size, mask=self.masks(count))
+        return self.bind(module, self.inputs(count), batch_size=batch_size, **self.told(count))
+
+    def told(self, count: int = 3, seed: int = 0, rows: Sequence[int] | None = None) -> dict[str, Any]:
+        """What is told of the inputs, or of some rows of them, by the names that `Classifier.explicand` gives it."""
+        rows = range(count) if rows is None else rows
+        places, parts = torch.tensor(rows), self.parts(count, seed)
+        chosen: dict[str, Any] = {"mask": self.masks(count)[places]}
+        if parts:
+            chosen["parts"] = parts["parts"].each(lambda values: values[places])
+            chosen["worlds"] = [parts["worlds"][row] for row in rows]
+        return chosen
 
     def maps(self, count: int, units: str, seed: int = 0) -> Tensor:
         """Signed random maps, rounded so that no tie or order is a matter of rounding."""
@@ -118,6 +131,7 @@ CONVOLUTIONAL = Family(
     inputs=lambda count, seed=0: toys.images(count, seed=seed),
     names=toys.names,
     masks=rectangles,
+    parts=part_toys.told,
     some=toys.partly_present,
     bind=toys.explicand,
     weights=_coarse,
@@ -139,6 +153,7 @@ READING = Family(
     inputs=text_toys.embeddings,
     names=text_toys.names,
     masks=_marked_tokens,
+    parts=lambda count, seed: {},
     some=_some_tokens,
     bind=text_toys.explicand,
     weights=_token_weights,

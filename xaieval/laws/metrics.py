@@ -11,13 +11,14 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.component import Metric
 from xaieval.explicand import UNITS, Explicand
 from xaieval.laws import common
-from xaieval.laws.categories import CATEGORIES, Law, law_category
+from xaieval.laws.categories import CATEGORIES, Law, concept_laws, law_category
 from xaieval.laws.common import same
 from xaieval.laws.components import SMALL, changed, has_field, limited, reseeded
 from xaieval.laws.families import CONVOLUTIONAL, Family
 from xaieval.laws.guards import LawBroken, Planes, no_waiting, untouched
 from xaieval.laws.probes import judged, undefined, values_of
 from xaieval.laws.toys import Counting, Ignoring, Smooth, explicand, images, seeded
+from xaieval.plan import TOLD
 from xaieval.unsupported import UnsupportedError
 
 
@@ -30,11 +31,15 @@ def laws_of(metric: Metric) -> Iterator[Law]:
     yield from (law_undefined_maps, law_undefined_units)
     if "mask" in metric.needs:
         yield law_undefined_masks
+    if {"parts", "world"} & set(metric.needs):
+        yield law_undefined_parts
     if "method" not in metric.needs:
         yield law_once
     if has_field(metric, "seed"):
         yield law_seed
     yield from CATEGORIES.get(getattr(metric, "category", ""), (law_category,))
+    if getattr(metric, "category", "") == "concepts":
+        yield from concept_laws(metric)
     if metric.pooled:
         yield law_aggregate
     yield law_attributes
@@ -95,7 +100,7 @@ def law_order(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
             family.inputs(3).flip(0),
             ids=family.names(3)[::-1],
             target=[2, 1, 0],
-            mask=family.masks(3).flip(0),
+            **family.told(3, rows=[2, 1, 0]),
         )
         values = values_of(made, turned, maps.flip(0), units)
         same(values.flip(0), expected, f"in reverse order the samples get other values (units {units})")
@@ -108,7 +113,7 @@ def law_neighbors(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
         maps = family.maps(3, units)
         maps[1:] *= 100
         beside = values_of(made, family.work(), maps, units)
-        alone = family.bind(seeded(family.general), family.inputs(3)[:1], mask=family.masks(3)[:1])
+        alone = family.bind(seeded(family.general), family.inputs(3)[:1], **family.told(3, rows=[0]))
         same(
             beside[:1], values_of(made, alone, maps[:1], units), f"beside others a sample gets another value ({units})"
         )
@@ -151,16 +156,14 @@ def law_untouched(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
     weight = next(module.parameters())
     weight.grad = torch.ones_like(weight)
     with untouched(module):
-        work = family.bind(module, mask=family.masks(3))
+        work = family.bind(module, **family.told())
         values_of(limited(metric, SMALL), work, family.maps(3, metric.accepts[0]), metric.accepts[0])
 
 
 def law_meta(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
     """It runs end to end on the meta device, where no value can be read."""
     for units in metric.accepts:
-        work = family.bind(
-            seeded(family.general), family.inputs(3).to("meta"), device="meta", mask=family.masks(3).to("meta")
-        )
+        work = family.bind(seeded(family.general), family.inputs(3).to("meta"), device="meta", **family.told())
         try:
             values = values_of(limited(metric, SMALL), work, family.maps(3, units).to("meta"), units)
         except UnsupportedError:
@@ -177,7 +180,7 @@ def law_no_waiting(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
         work, maps = family.work(), family.maps(3, units)
         if family is not CONVOLUTIONAL:  # the places of tokens are looked up once for a model, which waits
             values_of(limited(metric, SMALL), work, maps, units)
-            work = family.bind(work.classifier, family.inputs(3, seed=1), mask=family.masks(3))
+            work = family.bind(work.classifier, family.inputs(3, seed=1), **family.told(seed=1))
         with no_waiting():
             values_of(limited(metric, SMALL), work, maps, units)
 
@@ -189,12 +192,8 @@ def law_absent(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
     for units in metric.accepts:
         maps, values = family.maps(3, units), []
         for absent in (0.0, 5.0):
-            work = family.bind(
-                module,
-                inputs.masked_fill(~present, absent),
-                present=shown,
-                mask=family.masks(3) if absent == 0 else family.masks(3) | ~present,
-            )
+            told = family.told() if absent == 0 else {**family.told(), "mask": family.masks(3) | ~present}
+            work = family.bind(module, inputs.masked_fill(~present, absent), present=shown, **told)
             values.append(values_of(made, work, maps.masked_fill(~present, absent), units))
         same(values[1], values[0], f"values or scores of absent features change the value (units {units})")
 
@@ -205,9 +204,9 @@ def law_absent(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
 def law_counted(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
     """Every evaluation of the model is counted, once, and no call takes more inputs than it may."""
     module, units = Counting(seeded(family.general)), metric.accepts[0]
-    first = family.bind(module, mask=family.masks(3))
+    first = family.bind(module, **family.told())
     values_of(limited(metric, SMALL), first, family.maps(3, units), units)  # layers are looked up uncounted
-    work = family.bind(first.classifier, family.inputs(3, seed=1), mask=family.masks(3))
+    work = family.bind(first.classifier, family.inputs(3, seed=1), **family.told(seed=1))
     spent, forwards, backwards = work.cost, module.forwards, module.backwards
     values_of(limited(metric, SMALL), work, family.maps(3, units), units)
     counted = [round(3 * (now - then)) for now, then in zip(work.cost[:2], spent[:2], strict=True)]
@@ -290,9 +289,18 @@ def law_undefined_masks(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
         raise LawBroken(f"without a mask the values are {values.tolist()}, expected NaN")
     masks = family.masks(3)
     masks[1] = False
-    values, _ = reasoned(made, family.bind(seeded(family.general), mask=masks), maps, units)
+    values, _ = reasoned(made, family.bind(seeded(family.general), **{**family.told(), "mask": masks}), maps, units)
     if undefined(values).tolist() != [False, True, False]:
         raise LawBroken(f"with an empty second mask the values are {values.tolist()}, expected NaN there alone")
+
+
+def law_undefined_parts(metric: Metric, family: Family = CONVOLUTIONAL) -> None:
+    """Where no parts are told, or nothing that draws without them, the values are NaN with a reason."""
+    made, maps, units = limited(metric, SMALL), family.maps(3, metric.accepts[0]), metric.accepts[0]
+    work = family.bind(seeded(family.general), mask=family.masks(3))
+    values, _ = reasoned(made, work, maps, units)
+    if not bool(values.isnan().all()):
+        raise LawBroken(f"without parts the values are {values.tolist()}, expected NaN")
 
 
 def reasoned(metric: Metric, work: Explicand, maps: Tensor, units: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -319,5 +327,5 @@ def law_attributes(metric: Metric) -> None:
     if missing:
         raise LawBroken(f"it has no {', '.join(missing)}: write them as class attributes")
     low, high = metric.bounds
-    if not low < high or not set(metric.needs) <= {"mask", "method"} or not set(metric.accepts) <= set(UNITS):
+    if not low < high or not set(metric.needs) <= {*TOLD, "method"} or not set(metric.accepts) <= set(UNITS):
         raise LawBroken(f"bounds {metric.bounds}, needs {metric.needs} or accepts {metric.accepts} are none")

@@ -30,8 +30,11 @@ ABOUT_PIXELS = {"layout", "memory", "own_tensor", "untouched", "exception", "hoo
 
 
 def laws_of(component: Method | Metric) -> Iterator[Law]:
-    """The laws on texts that concern this component; none for a stranger's code, which may be made for images."""
-    if isinstance(component, CaptumMethod | FunctionMethod):
+    """The laws on texts that concern this component.
+
+    None for a stranger's code, which may be made for images, and none for what needs parts, which no text has.
+    """
+    if isinstance(component, CaptumMethod | FunctionMethod) or {"parts", "world"} & set(component.needs):
         return
     module = metrics if isinstance(component, Metric) else methods
     for law in module.laws_of(component):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as functional
@@ -273,8 +273,9 @@ def explicand(
     mask: Tensor | None = None,
     present: Tensor | None = None,
     device: str | None = None,
+    **told: Any,
 ) -> Explicand:
-    """A model and inputs, with names and classes where none are given."""
+    """A model and inputs, with names and classes where none are given; `told` are parts and worlds."""
     inputs = images() if inputs is None else inputs
     if isinstance(module, nn.Module):
         module = Classifier(module, batch_size=batch_size, device=device)
@@ -284,4 +285,5 @@ def explicand(
         names(len(inputs)) if ids is None else ids,
         mask=mask,
         present=present,
+        **told,
     )
