@@ -1,5 +1,7 @@
 """What is told of a sample's parts goes with it to the explicand, its parts and its copies."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -49,7 +51,8 @@ def test_rows_are_chosen_with_their_samples():
 
 
 def test_copies_have_the_parts_of_their_samples():
-    work, seen = bound(), []
+    work = bound()
+    seen: list[tuple[Any, Any]] = []
     for batch in work.batches(3):
         copies = batch.copies(batch.inputs)
         seen += zip(copies.parts.centers, copies.worlds, strict=True)
