@@ -263,6 +263,15 @@ class Classifier(LayerCalls):
         twin.structure = Structure(module, name, twin._call)
         return twin
 
+    def within(self, module: nn.Module, part: str, name: str) -> Classifier:
+        """A module that holds this one's as its `part`, called with the weights that this one is called with."""
+        self._call.refresh()
+        twin = self.around(module, name)
+        twin._call.refresh()
+        twin._call = twin._call.with_weights({f"{part}.{key}": value for key, value in self.weights.items()})
+        twin.layers = {method: f"{part}.{layer}" for method, layer in self.layers.items()}
+        return twin
+
     def shifted(self, constant: float | Tensor, example: Tensor) -> Classifier:
         """The same function of inputs `(N, C, *F)`, as the example's, that are larger by a constant."""
         twin = copy.copy(self)
