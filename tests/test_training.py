@@ -19,20 +19,22 @@ from safetensors.torch import load_file
 from scipy import stats
 from wordpiece import wordpiece
 
+from xaieval import epochs as epochs_module
 from xaieval import train_text as train_module
-from xaieval import training as training_module
 from xaieval.config import ConfigError
 from xaieval.datasets.preprocess import DatasetError
 from xaieval.datasets.reviews import Reviews
 from xaieval.datasets.text_file import TextFile
 from xaieval.datasets.texts import TextSamples
+from xaieval.epochs import TrainingError
 from xaieval.masking import half_det, masked
 from xaieval.models.loading import ModelError
 from xaieval.models.minilm import encoder_folder
 from xaieval.progress import Progress
+from xaieval.recipes import RECIPE, cache
 from xaieval.tokens import tokenize
-from xaieval.train_text import RECIPE, REFERENCE, Recipe, recipe_of
-from xaieval.training import Plan, Training, TrainingError
+from xaieval.train_text import REFERENCE, Recipe, recipe_of
+from xaieval.training import Plan, Training
 from xaieval.verbs import run_verb
 
 QUIET = Progress(shown=False)
@@ -217,7 +219,7 @@ def test_the_cache_is_under_xdg(encoder, file, tmp_path, monkeypatch):
     assert folder.parent == tmp_path / "xaieval" / "text"
     assert json.loads((folder / RECIPE).read_text())["key"] == folder.name
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert train_module.cache() == Path.home() / ".cache" / "xaieval" / "text"
+    assert cache("text") == Path.home() / ".cache" / "xaieval" / "text"
 
 
 def test_long_texts_are_cut_and_said(encoder, file, tmp_path, capsys):
@@ -394,7 +396,7 @@ def cut(monkeypatch, step):
 @pytest.mark.parametrize("step", [3, 4, 5, 7])
 def test_it_goes_on_where_it_was_cut_off(encoder, file, trained, tmp_path, monkeypatch, step):
     """Four steps an epoch, the state is written after every second one: within the first or second epoch or between."""
-    monkeypatch.setattr(training_module, "KEEP_EVERY", 2)
+    monkeypatch.setattr(epochs_module, "KEEP_EVERY", 2)
     again = recipe(encoder, file, tmp_path / "model")
     with monkeypatch.context() as patch:
         cut(patch, step)
@@ -418,9 +420,9 @@ def test_it_goes_on_where_it_was_cut_off(encoder, file, trained, tmp_path, monke
 
 KILLED = """
 import os, signal, sys
-from xaieval import training
+from xaieval import epochs, training
 from xaieval.verbs import run_verb
-training.KEEP_EVERY = 1
+epochs.KEEP_EVERY = 1
 learn = training.Training._learn
 def learning(self, rows, epoch):
     if self.state.step == 6:

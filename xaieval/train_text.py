@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from xaieval.config import ConfigError, choose_device, composing, only, plain
+from xaieval.config import ConfigError, only
 from xaieval.datasets.text_file import TextFile
 from xaieval.datasets.texts import TextDataset, TextSample
 from xaieval.draws import seed_of
+from xaieval.epochs import TrainingError
 from xaieval.keys import key_of, source_hash, state_hash, versions
 from xaieval.masf import Pooled, Reference
 from xaieval.masking import half_det
 from xaieval.models.hf import Embedded, first_line, quiet, see_to_padding, tokenizer_of
-from xaieval.models.loading import ModelError, require, seeded, suggest
+from xaieval.models.loading import ModelError, require, seeded
 from xaieval.models.minilm import ENCODER, encoder_folder
 from xaieval.progress import Progress
+from xaieval.recipes import RECIPE, cache, is_there, make, recipe_values
 from xaieval.tokens import FastTokenizer, batches_by_length, tokenize
-from xaieval.training import SEEN_AT_ONCE, Labeled, Plan, Training, TrainingError
-
-RECIPE = "recipe.json"
-"""What a finished folder holds beside the model: how it was trained, and how well."""
+from xaieval.training import SEEN_AT_ONCE, Labeled, Plan, Training
 
 REFERENCE = "reference.safetensors"
 """What the model makes of usual texts, see `xaieval.masf`."""
@@ -76,8 +69,8 @@ class Recipe:
         """
         require("text", {"transformers": "'xaieval[text]'", "regex": "'xaieval[text]'"})
         job = Job.of(self, progress or Progress())
-        folder = cache() / job.key if self.folder is None else Path(self.folder).expanduser()
-        if not _is_there(folder, job.key):
+        folder = cache("text") / job.key if self.folder is None else Path(self.folder).expanduser()
+        if not is_there(folder, job.key):
             job.run(folder, hint)
         return folder
 
@@ -122,16 +115,7 @@ class Job:
         if cut := sum(lost > 0 for lost in training.texts.tokens.lost):
             width = training.texts.tokens.ids.shape[1]
             training.progress.say(f"{cut} texts are longer than {width} tokens: what is beyond was cut")
-        checkpoint = folder.with_name(f".{folder.name}-{self.key[:12]}.checkpoint")
-        training.run(checkpoint)
-        part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        try:
-            self._write(part)
-            if not _is_there(folder, self.key):  # else another process was as quick
-                part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        checkpoint.unlink(missing_ok=True)
+        make(folder, self.key, training.run, self._write)
 
     def _write(self, folder: Path) -> None:
         model: Any = self.training.model
@@ -182,11 +166,7 @@ def recipe_of(words: Sequence[str]) -> Recipe:
         ConfigError: A key that does not exist, several datasets, or one of images.
         TrainingError: A value that is none.
     """
-    _check_keys(words)
-    with composing():
-        config = compose("train", overrides=list(words))
-    choose_device(config)
-    values = plain(config)
+    values = recipe_values("train text", "train", words, "masking=half_det")
     dataset = only("dataset", values)
     if not isinstance(dataset, TextDataset):
         raise ConfigError(f"{dataset.name} holds no texts: choose a dataset of texts, such as dataset=reviews_train")
@@ -209,21 +189,6 @@ def train_text(words: Sequence[str]) -> None:
     best = found["epochs"][found["kept_epoch"] - 1]
     print(f"validation accuracy {best['accuracy']:.1%}, epoch {found['kept_epoch']} of {len(found['epochs'])}")  # noqa: T201
     print(folder)  # noqa: T201
-
-
-def cache() -> Path:
-    """Where classifiers are kept that nobody gave a folder: `~/.cache/xaieval/text`, or under `XDG_CACHE_HOME`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xaieval" / "text"
-
-
-def _check_keys(words: Sequence[str]) -> None:
-    known = [str(key) for key in OmegaConf.load(str(files("xaieval.conf") / "train.yaml")) if key != "defaults"]
-    for word in words:
-        key = word.lstrip("+~").partition("=")[0]
-        if "=" not in word:
-            raise ConfigError(f"train text takes KEY=VALUE, such as masking=half_det, got {word!r}")
-        if key.split(".")[0] not in (*known, "dataset"):
-            raise ConfigError(f"train text has no key {key!r}{suggest(key, known)}; it has dataset, {', '.join(known)}")
 
 
 # -- texts -----------------------------------------------------------------------------------------------------------
@@ -316,7 +281,7 @@ def _features(embedded: Embedded, texts: Labeled) -> Tensor:
     return found.view(len(found), -1, width)
 
 
-# -- folders ---------------------------------------------------------------------------------------------------------
+# -- the key ---------------------------------------------------------------------------------------------------------
 
 
 def _key(training: Training, categories: Sequence[str]) -> str:
@@ -340,21 +305,3 @@ def _hash(texts: Labeled) -> str:
         digest.update(str(tuple(part.shape)).encode())
         digest.update(part.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _is_there(folder: Path, key: str) -> bool:
-    """Whether the classifier is finished.
-
-    Raises:
-        TrainingError: The folder holds something else.
-    """
-    if not folder.exists():
-        return False
-    try:
-        found = json.loads((folder / RECIPE).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != key:
-        what = "something else" if found is None else "a classifier of another recipe"
-        raise TrainingError(f"{folder} holds {what}: give another folder=, or remove it")
-    return True
