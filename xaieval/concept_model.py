@@ -35,6 +35,7 @@ class Bottleneck(nn.Module):
         scheme: The L concepts.
         residual: d to K, added to the head; None: concepts alone decide.
         layout: How the layer's output becomes `(N, d, h, w)`, for tokens or channels-last activations.
+        accuracy: Of each concept by its margin's sign, `(L,)`, where it is known.
 
     Raises:
         ValueError: No such layer, or sizes that do not fit each other.
@@ -51,6 +52,7 @@ class Bottleneck(nn.Module):
         scheme: Scheme,
         residual: nn.Linear | None = None,
         layout: Layout | None = None,
+        accuracy: Tensor | None = None,
     ) -> None:
         super().__init__()
         find_layer(base, layer)
@@ -68,6 +70,7 @@ class Bottleneck(nn.Module):
             )
         self.base, self.layer, self.scheme = base, layer, scheme
         self.margins, self.head, self.residual = margins, head, residual
+        self.accuracy = accuracy
         self._last = isinstance(layout, ChannelsLast)
         self.register_buffer("tokens", layout.index if isinstance(layout, Tokens) else None)
 
