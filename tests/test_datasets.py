@@ -22,6 +22,7 @@ from xaieval.datasets.folder import Folder
 from xaieval.datasets.mosaic import Mosaic
 from xaieval.datasets.photos import PHOTOS, Photos
 from xaieval.datasets.preprocess import DatasetError, Preprocess, open_image
+from xaieval.parts import Scheme
 
 CONF = Path(__file__).parents[1] / "conf"
 DATA = os.environ.get("XAIEVAL_TEST_DATA")
@@ -284,6 +285,43 @@ def test_a_table_elsewhere_brings_its_own_masks(folder):
     Image.new("L", (20, 16), 0).save(folder / "masks" / "two.png")
     samples = Folder(str(folder), labels=str(folder / ".cache" / "table.csv")).load(SMALL)
     assert [bool(drawn(sample).any()) for sample in samples] == [True, False]
+
+
+def test_a_column_may_name_what_masks_show(folder):
+    """Each name is a part, seen at the mask, and a concept; the others are not there."""
+    for name, top in (("one", 0), ("two", 8)):
+        mask = Image.new("L", (20, 16))
+        mask.paste(255, (10, top, 20, top + 8))
+        mask.save(folder / f"{name}_mask.png")
+    table(folder / "labels.csv", "file,mask,what\nb/one.png,one_mask.png,zèbre\nb/two.webp,two_mask.png,âne\n")
+    samples = Folder(str(folder), concept="what").load(Preprocess(16, 16))
+    for sample, part in zip(samples, (0, 1), strict=True):
+        parts = sample.parts
+        assert parts is not None
+        assert parts.masks is not None
+        assert parts.scheme == Scheme(("zèbre", "âne"), ("zèbre", "âne"), (0, 1))
+        assert parts.concepts.tolist() == [part == 0, part == 1]
+        assert torch.equal(parts.masks[part], drawn(sample))
+        assert parts.centers[part].tolist() == [3.5 + 8 * part, 11.5]
+        assert parts.visible[part] == pytest.approx(0.8)  # two of the ten columns are cut off
+        assert not parts.masks[1 - part].any()
+    assert Folder(str(folder)).load(SMALL)[0].parts is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "expected a table with the column 'what' at .*labels.csv; it is not there"),
+        ("file,mask\na.JPG,b/one.png\n", "has no column 'what'; concept= names one of file, mask"),
+        ("file,mask,what\na.JPG,b/one.png,\n", "expected 'what' and `mask` in every row .*; a.JPG lacks one of them"),
+        ("file,mask,what\na.JPG,,cat\n", "expected 'what' and `mask` in every row .*; a.JPG lacks one of them"),
+    ],
+)
+def test_names_of_what_masks_show_that_are_lacking(folder, text, words):
+    if text:
+        table(folder / "labels.csv", text)
+    with pytest.raises(DatasetError, match=words):
+        Folder(str(folder), concept="what").load(SMALL)
 
 
 @pytest.mark.parametrize(

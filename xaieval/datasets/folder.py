@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
 
 from xaieval.datasets.base import Dataset, Sample, Samples
-from xaieval.datasets.preprocess import DatasetError, Preprocess
+from xaieval.datasets.preprocess import DatasetError, Preprocess, open_mask
+from xaieval.datasets.seen_parts import seen_mask, told
+from xaieval.parts import Scheme
 
 # Those of torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -17,12 +19,13 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file of a folder; `id` is its path below the folder."""
+    """A file of a folder; `id` is its path below the folder, `concept` the name of what its mask shows."""
 
     id: str
     path: Path
     target: int | None = None
     mask: Path | None = None
+    concept: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,14 @@ class Folder(Dataset):
         path: The folder.
         labels: The table; None: `labels.csv` in the folder if there is one, otherwise every picture without label and
             mask.
+        concept: Column of the table that names what the mask shows. Each name is a part, seen at the mask, and a
+            concept that holds in these pictures; all need a name and a mask then. Empty: samples tell no parts.
         name: What to call the dataset in tables; empty: the folder's name.
     """
 
     path: str
     labels: str | None = None
+    concept: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -60,22 +66,41 @@ class Folder(Dataset):
                 f"Folder expected a folder of pictures, but {root} is {'a file' if root.exists() else 'not there'}"
             )
         table = self._table(root)
-        pictures = list(_found(root) if table is None else _listed(root, table))
+        pictures = list(_found(root) if table is None else _listed(root, table, self.concept))
         if not pictures:
             expected = f"a picture ({', '.join(EXTENSIONS)})" if table is None else f"a row in {table}"
             raise DatasetError(f"Folder found nothing in {root}; expected at least {expected}")
-        return Samples(sorted(pictures, key=lambda picture: picture.id), partial(_read, preprocess))
+        scheme = self._scheme(pictures) if self.concept else None
+        return Samples(sorted(pictures, key=lambda picture: picture.id), partial(_read, preprocess, scheme))
 
     def _table(self, root: Path) -> Path | None:
         table = root / "labels.csv" if self.labels is None else Path(self.labels).expanduser()
         if self.labels is not None and not table.is_file():
             raise DatasetError(f"Folder expected a table of labels at {table}, which is not there")
+        if self.concept and not table.is_file():
+            raise DatasetError(f"Folder expected a table with the column {self.concept!r} at {table}; it is not there")
         return table if table.is_file() else None
 
+    def _scheme(self, pictures: Sequence[Picture]) -> Scheme:
+        """The names of what the masks show, sorted."""
+        for picture in pictures:
+            if not picture.concept or picture.mask is None:
+                raise DatasetError(
+                    f"Folder expected {self.concept!r} and `mask` in every row of the table, since concept="
+                    f"{self.concept} names what masks show; {picture.id} lacks one of them"
+                )
+        names = tuple(sorted({picture.concept for picture in pictures}))
+        return Scheme(names, names, tuple(range(len(names))))
 
-def _read(preprocess: Preprocess, picture: Picture) -> Sample:
+
+def _read(preprocess: Preprocess, scheme: Scheme | None, picture: Picture) -> Sample:
     image, mask = preprocess.read(picture.path, picture.mask)
-    return Sample(picture.id, image, picture.target, mask, (picture.id,))
+    parts = None
+    if scheme is not None and picture.mask is not None:
+        number = scheme.parts.index(picture.concept)
+        seen = seen_mask(preprocess, open_mask(picture.mask))
+        parts = told(scheme, {number: seen}, (number,), preprocess.crop)
+    return Sample(picture.id, image, picture.target, mask, (picture.id,), parts=parts)
 
 
 def _found(root: Path) -> Iterator[Picture]:
@@ -87,33 +112,36 @@ def _found(root: Path) -> Iterator[Picture]:
             yield Picture(relative.as_posix(), path)
 
 
-def _listed(root: Path, table: Path) -> Iterator[Picture]:
+def _listed(root: Path, table: Path, concept: str) -> Iterator[Picture]:
     """The pictures of the rows of a table."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            _check_header(table, reader.fieldnames)
+            _check_header(table, reader.fieldnames, concept)
             for row in reader:
                 yield _row(
                     root,
                     table,
                     {key: value.strip() for key, value in row.items() if isinstance(value, str)},
                     reader.line_num,
+                    concept,
                 )
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{table} cannot be read as a table ({error}); expected CSV in UTF-8") from error
 
 
-def _check_header(table: Path, columns: object) -> None:
+def _check_header(table: Path, columns: object, concept: str) -> None:
     names = list(columns) if isinstance(columns, (list, tuple)) else []
     if "file" not in names:
         raise DatasetError(
             f"{table} has the columns {', '.join(map(repr, names)) or 'of an empty file'}; expected `file` and "
             "optionally `label` and `mask`, separated by commas"
         )
+    if concept and concept not in names:
+        raise DatasetError(f"{table} has no column {concept!r}; concept= names one of {', '.join(names)}")
 
 
-def _row(root: Path, table: Path, row: dict[str, str], line: int) -> Picture:
+def _row(root: Path, table: Path, row: dict[str, str], line: int, concept: str) -> Picture:
     where = f"{table}, line {line}"
     file = row.get("file", "")
     if not file:
@@ -123,6 +151,7 @@ def _row(root: Path, table: Path, row: dict[str, str], line: int) -> Picture:
         _existing(where, file, root),
         _label(where, row.get("label", "")),
         _existing(where, row["mask"], table.parent, root) if row.get("mask") else None,
+        row.get(concept, ""),
     )
 
 

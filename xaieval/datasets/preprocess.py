@@ -105,8 +105,29 @@ class Preprocess:
         tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float() / 255
         if mask is None:
             return tensor, None
-        cut = self._cut(to_binary(mask), Image.Resampling.NEAREST)
-        return tensor, torch.from_numpy(np.array(cut) > 0)
+        return tensor, self.mask(mask)[0]
+
+    def mask(self, mask: Image.Image) -> tuple[Tensor, float]:
+        """A mask of a picture, of its size, cut as the picture is: `(crop, crop)`, bool, and how much of it is left.
+
+        The share is of the pixels of the resized mask, 0 where it has none.
+        """
+        resized = to_binary(mask).resize(self._window(mask.size)[0], Image.Resampling.NEAREST)
+        cut = np.array(self._middle(resized, mask.size)) > 0
+        return torch.from_numpy(cut), float(cut.sum() / max(np.count_nonzero(np.asarray(resized)), 1))
+
+    def points(self, points: Tensor, size: tuple[int, int]) -> Tensor:
+        """Where points of a picture come to lie in the crop, or beside it: rows and columns `(..., 2)`, float32.
+
+        A whole number is the middle of a pixel, in the picture and in the crop.
+
+        Args:
+            points: Rows and columns in the upright picture, `(..., 2)`.
+            size: Its width and height.
+        """
+        (width, height), (left, top) = self._window(size)
+        scale = torch.tensor([height / size[1], width / size[0]], dtype=torch.float64)
+        return ((points.double() + 0.5) * scale - 0.5 - torch.tensor([top, left])).float()
 
     def read(self, path: Path, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
         """The same for files; an error names the file."""
@@ -130,9 +151,16 @@ class Preprocess:
             )
 
     def _cut(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
-        width, height = (self.resize, self.resize) if self.squash else self._resized(*image.size)
-        left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
-        return image.resize((width, height), resampling).crop((left, top, left + self.crop, top + self.crop))
+        return self._middle(image.resize(self._window(image.size)[0], resampling), image.size)
+
+    def _middle(self, resized: Image.Image, size: tuple[int, int]) -> Image.Image:
+        left, top = self._window(size)[1]
+        return resized.crop((left, top, left + self.crop, top + self.crop))
+
+    def _window(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Width and height that a picture is resized to, and left and upper edge of the crop in it."""
+        width, height = (self.resize, self.resize) if self.squash else self._resized(*size)
+        return (width, height), (round((width - self.crop) / 2), round((height - self.crop) / 2))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         if width <= height:
