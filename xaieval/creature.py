@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 
+import numpy as np
+
 from xaieval.drawing import Color
 from xaieval.parts import Scheme
 
@@ -33,9 +35,12 @@ Any two classes share at most two parts, so that any three parts tell the class;
 parts each, disjoint ones; every variant is that of two or three classes.
 """
 
-VIVID, MEDIUM, DULL = 0.88, 0.52, 0.28
-"""Saturations: of class parts, of nuisance parts and of the cue, and the highest of all else. So no color of a part or
-cue occurs anywhere else, however bright."""
+VIVID, MEDIUM = 0.88, 0.52
+"""Saturations of class parts, and of nuisance parts and of the cue."""
+
+APART = 0.035
+"""By as much the color of anything else differs from that of any variant and cue, in the share of some channel in the
+sum of all three, which no light changes. The colors of variants and cues lie .043 apart."""
 
 SPOTS = 20
 """Number of the hues of class parts; those of one part are a quarter of the circle apart."""
@@ -127,12 +132,27 @@ LOOKS = tuple(tuple(_look(part, variant) for variant in range(len(shapes))) for 
 CUES: tuple[Color, ...] = tuple(hsv_to_rgb(place / 16, MEDIUM, 1) for place in (1, 2, 4, 6, 7, 9, 10, 12, 14, 15))
 """The color of the cue of each class, an object in the background."""
 
+MARKS: tuple[Color, ...] = (*(look.color for looks in LOOKS for look in looks), *CUES)
+"""The colors of all variants, in the order of the concepts, and of all cues; nothing else has them."""
+
+_SHARES = np.array([np.array(color) / sum(color) for color in MARKS])
+_WAY = np.arange(65)[:, None] / 64
+
 SCHEME = Scheme(
     PARTS,
     tuple(f"{part}: {look}" for part, looks in zip(PARTS, LOOKS, strict=True) for look in looks),
     tuple(part for part, looks in enumerate(LOOKS) for _ in looks),
 )
 """Concepts are the variants: v of class part p is 4 p + v, v of nuisance part q (0: hat, 1: collar) is 20 + 3 q + v."""
+
+
+def occurs(color: Color, other: Color | None = None) -> bool:
+    """Whether a color, or a mixture of it and another, is but for brightness and up to `APART` that of a mark."""
+    share = np.array(color) / sum(color)
+    if other is None:
+        return bool((np.abs(share - _SHARES).max(1) < APART).any())
+    mixed = share + _WAY * (np.array(other) / sum(other) - share)
+    return bool((np.abs(mixed - _SHARES[:, None]).max(2) < APART).any())
 
 
 def tells(variants: Sequence[int]) -> bool:

@@ -8,7 +8,7 @@ from math import pi
 
 import numpy as np
 
-from xaieval.creature import CLASSES, CUES, DULL, LOOKS, PARTS, TELLING, tells
+from xaieval.creature import CLASSES, CUES, LOOKS, PARTS, TELLING, occurs, tells
 from xaieval.drawing import SHAPES, TEXTURES, Backdrop, Color, Figure, Light
 from xaieval.draws import seed_of
 from xaieval.scene import Pose, Scene
@@ -55,19 +55,19 @@ def draw_scene(key: tuple[str | int, ...], target: int, size: int, chances: Chan
 
 
 def _scene(draw: np.random.Generator, target: int, size: int, noise: int) -> Scene:
-    scale = _between(draw, 0.29, 0.37)
-    room = max(0.0, 0.5 - 1.25 * scale) + 0.03  # so that little of the creature is outside
+    scale = _between(draw, 0.25, 0.36)
+    room = max(0.0, 0.5 - 1.25 * scale) + 0.06  # so that little of the creature is outside
     row, column = (0.52 + _between(draw, -room, room) for _ in range(2))
     swings = tuple(_between(draw, -1, 1) for _ in PARTS)
-    pose = Pose(row, column, scale, _between(draw, -0.3, 0.3), draw.random() < 0.5, swings)
+    pose = Pose(row, column, scale, _between(draw, -0.8, 0.8), draw.random() < 0.5, swings)
     return Scene(
         size,
         target,
         CLASSES[target],
         tuple(_between(draw, 0.7, 1) for _ in PARTS),
-        _dull(draw),
+        _free(draw),
         pose,
-        Backdrop(noise, (_dull(draw), _dull(draw))),
+        Backdrop(noise, _blend(draw)),
         Light(_between(draw, 0.56, 0.8), _between(draw, -0.2, 0.2), _between(draw, -0.2, 0.2)),
         (_cue(draw), *(_thing(draw, draw.random(), draw.random()) for _ in range(4 + _pick(draw, 5)))),
         0,
@@ -92,7 +92,7 @@ def _before(draw: np.random.Generator, pose: Pose) -> tuple[Figure, ...]:
 def _thing(draw: np.random.Generator, row: float, column: float) -> Figure:
     shape, texture = (tuple(known)[_pick(draw, len(known))] for known in (SHAPES, TEXTURES))
     height, width = (_between(draw, 0.06, 0.14) for _ in range(2))
-    return Figure(shape, texture, _dull(draw), row, column, height, width, _between(draw, 0, 2 * pi))
+    return Figure(shape, texture, _free(draw), row, column, height, width, _between(draw, 0, 2 * pi))
 
 
 def _variants(draw: np.random.Generator, target: int, chances: Chances) -> tuple[int, ...]:
@@ -109,8 +109,24 @@ def _variants(draw: np.random.Generator, target: int, chances: Chances) -> tuple
     return tuple(kept)
 
 
-def _dull(draw: np.random.Generator) -> Color:
-    return hsv_to_rgb(draw.random(), DULL * draw.random(), _between(draw, 0.25, 1))
+def _free(draw: np.random.Generator) -> Color:
+    """A color that no variant and no cue has."""
+    while True:
+        color = _any(draw)
+        if not occurs(color):
+            return color
+
+
+def _blend(draw: np.random.Generator) -> tuple[Color, Color]:
+    """Two colors of which no mixture is that of a variant or a cue."""
+    while True:
+        colors = _any(draw), _any(draw)
+        if not occurs(*colors):
+            return colors
+
+
+def _any(draw: np.random.Generator) -> Color:
+    return hsv_to_rgb(draw.random(), 0.85 * draw.random() ** 0.5, _between(draw, 0.25, 1))
 
 
 def _shaded(color: Color, shade: float) -> Color:
