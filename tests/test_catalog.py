@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from xaieval import method_catalog, metric_catalog, pages, verbs
+from xaieval.attributions.coam import CoAM
 from xaieval.attributions.edge_detector import EdgeDetector
 from xaieval.attributions.grad_cam import GradCAM
 from xaieval.attributions.gradient import Gradient
@@ -72,6 +73,7 @@ def test_the_page_has_every_component(group):
         (Sobol(grid=8, designs=32), 32 * 65, 0),
         (Occlusion(window=15, stride=8), 28**2 + 1, 0),
         (EdgeDetector(), 0, 0),
+        (CoAM(), 1, 0),
     ],
 )
 def test_evaluations_are_those_of_the_formula(method, forwards, backwards):
@@ -106,6 +108,7 @@ def test_a_method_that_waits_is_counted_with_values():
         (RISE(samples=40), ("scores",), "", False, True),
         (Occlusion(window=5, stride=3), ("scores",), "", True, True),
         (EdgeDetector(), (), "", False, False),
+        (CoAM(), ("activations",), "", True, True),
         (Permuted(), ("gradients",), "", True, True),
     ],
     ids=str,

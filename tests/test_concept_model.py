@@ -105,7 +105,7 @@ def test_sizes_and_layers_that_do_not_fit_are_refused():
         Bottleneck(Base(), "2", nn.Linear(4, 3), nn.Linear(3, 5), SCHEME, nn.Linear(4, 6))
     with pytest.raises(ValueError, match="has no layer '9'"):
         made(layer="9")
-    with pytest.raises(UnsupportedError, match="General has no concepts"):
+    with pytest.raises(UnsupportedError, match="the model has no concepts"):
         scorer(Classifier(Base(), name="General"))
 
 

@@ -59,6 +59,7 @@ REFUSED = {
         for network in ("efficientnet_lite0", "resnet18")
     },
 }
+REFUSED |= {("coam", network): "the model has no concepts" for network in NETWORKS}
 REFUSED |= {(name, "swin"): why for (name, network), why in REFUSED.items() if network == "vit_tiny"} | {
     ("causal_path", "swin"): r"is given \(1, .*\), expected activations \(N, K, h, w\)",
     **{(name, "swin"): "attends in windows" for name in ("attention_rollout", "attention_relevance")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,7 +10,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
-from xaieval.explicand import Explicand
+from xaieval.explicand import PASSED_ON, Explicand
 from xaieval.layers import find_layer
 from xaieval.module_call import keepable
 from xaieval.parts import Scheme
@@ -18,6 +19,10 @@ from xaieval.unsupported import UnsupportedError
 
 _SCORERS: WeakKeyDictionary[Classifier, tuple[int, Classifier]] = WeakKeyDictionary()
 """The scorer of each classifier, with the version of the weights that it was made of."""
+
+
+PART = "model"
+"""What the module of a scorer calls the model in it."""
 
 
 class Bottleneck(nn.Module):
@@ -128,6 +133,30 @@ class ConceptScores(nn.Module):
         return found[-1]
 
 
+class AtConcept(Explicand):
+    """Samples bound to the scorer of their bottleneck, whose layers are read once for all concepts.
+
+    Attributes:
+        parent: The samples bound to the bottleneck; None where they are not the same.
+    """
+
+    parent: Explicand | None = None
+
+    def like(self, **changed: Any) -> Explicand:
+        """See `Explicand`."""
+        made = super().like(**changed)
+        if isinstance(made, AtConcept) and not {"classifier", "inputs"} & set(changed):
+            made.parent = self.parent
+        return made
+
+    def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
+        """See `Inner`."""
+        if self.parent is None:
+            return super().outputs(layers)
+        found = self.parent.outputs(tuple(name.removeprefix(f"{PART}.") for name in layers))
+        return {f"{PART}.{name}": output for name, output in found.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """A bottleneck in the module of a classifier.
@@ -170,7 +199,7 @@ def bottleneck_of(classifier: Classifier) -> Found:
         path, bottleneck = _inside(classifier.module)
     except LookupError as error:
         raise UnsupportedError(
-            f"{classifier.name} has no concepts", "choose a concept bottleneck, such as model=scenes_bottleneck"
+            "the model has no concepts", "choose a concept bottleneck, such as model=scenes_bottleneck"
         ) from error
     scores = any(isinstance(part, ConceptScores) for part in classifier.module.modules())
     return Found(bottleneck, path, scores, classifier)
@@ -191,7 +220,7 @@ def scorer(classifier: Classifier) -> Classifier:
     version, made = _SCORERS.get(classifier, (-1, classifier))
     if made is classifier or version != classifier.weights_version:
         with keepable():
-            made = classifier.within(ConceptScores(classifier.module), "model", f"concepts of {classifier.name}")
+            made = classifier.within(ConceptScores(classifier.module), PART, f"concepts of {classifier.name}")
         made.classes = len(found.bottleneck.scheme.concepts)
         made.categories = found.bottleneck.scheme.concepts
         _SCORERS[classifier] = (classifier.weights_version, made)
@@ -208,7 +237,11 @@ def at(explicand: Explicand, concepts: Tensor) -> Explicand:
     Raises:
         UnsupportedError: The model is no bottleneck.
     """
-    return explicand.retargeted(concepts).like(classifier=scorer(explicand.classifier))
+    given = explicand.retargeted(concepts)
+    own = {name: getattr(given, name) for name in PASSED_ON}
+    made = AtConcept(**own | {"classifier": scorer(explicand.classifier)})
+    made.parent = explicand.parent if isinstance(explicand, AtConcept) else explicand
+    return made
 
 
 def _inside(module: nn.Module) -> tuple[str, Bottleneck]:

@@ -20,9 +20,10 @@ from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.common import difference
 from xaieval.laws.components import FAIR, SMALL, composed, limited
-from xaieval.laws.families import ATTENDING, POOLING, READING
-from xaieval.laws.toys import General, images, names, seeded
+from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, DECIDING, POOLING, READING
+from xaieval.laws.toys import images, names, seeded
 from xaieval.pages import (
+    CONCEPTS,
     SIDE,
     counted,
     default_of,
@@ -92,15 +93,17 @@ def evaluations(method: Method) -> Cost:
     """Forwards and backwards for one input of 224 x 224 pixels on ResNet-18, counted and not computed.
 
     A method that needs the host cannot run without values: it is counted on a tiny network. One that reads attention is
-    counted on ViT-B/16.
+    counted on ViT-B/16, one that reads concepts on those of ResNet-18.
     """
-    explicand = photo(bool(method.syncs))
-    try:
-        method(explicand)
-    except UnsupportedError:
-        explicand = photo(bool(method.syncs), "vit_b_16")
-        method(explicand)
-    return explicand.cost
+    for network in ("resnet18", "vit_b_16", CONCEPTS):
+        explicand = photo(bool(method.syncs), network)
+        try:
+            method(explicand)
+        except UnsupportedError as error:
+            refused = error
+        else:
+            return explicand.cost
+    raise refused
 
 
 class Watched(nn.Module):
@@ -139,7 +142,7 @@ class Asked(Classifier):
 
 
 class Watch:
-    """A method at work on a small network, a transformer where it refuses a convolutional one.
+    """A method at work on a small network: a transformer or a concept bottleneck where it refuses a convolutional one.
 
     Attributes:
         reads: What it asks of the model; scores alone, or what is beyond them.
@@ -149,10 +152,14 @@ class Watch:
     """
 
     def __init__(self, method: Method) -> None:
-        try:
-            self._watch(method, General)
-        except UnsupportedError:
-            self._watch(method, ATTENDING.general)
+        for family in (CONVOLUTIONAL, ATTENDING, DECIDING):
+            try:
+                self._watch(method, family.general)
+            except UnsupportedError as error:
+                refused = error
+            else:
+                return
+        raise refused
 
     def _watch(self, method: Method, network: Callable[[], nn.Module]) -> None:
         model = Watched(seeded(network))

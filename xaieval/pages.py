@@ -15,23 +15,34 @@ from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
 from xaieval.cost import Cost
 from xaieval.explicand import Explicand
+from xaieval.laws.bottleneck_toys import bottleneck
 from xaieval.laws.toys import images, names, seeded
 
 SIDE = 224
 """Of the input for which evaluations are counted."""
 
+CONCEPTS = "concepts"
+"""In place of a network's name: a concept bottleneck."""
+
 # -- what evaluations are counted on -----------------------------------------------------------------------------------
 
 
 def photo(values: bool, network: str = "resnet18") -> Explicand:
-    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on one of torchvision's."""
+    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on one of torchvision's.
+
+    Args:
+        values: Whether there are values.
+        network: Its name, or `CONCEPTS` for a concept bottleneck of ResNet-18.
+    """
     if values:
         classifier, inputs = Classifier(seeded(Tiny), batch_size=64), images(1, SIDE)
     else:
         from torchvision.models import get_model
 
         with torch.device("meta"):
-            module, inputs = get_model(network, weights=None), torch.empty(1, 3, SIDE, SIDE)
+            module = get_model("resnet18" if network == CONCEPTS else network, weights=None)
+            module = bottleneck(module, "layer4", 512) if network == CONCEPTS else module
+            inputs = torch.empty(1, 3, SIDE, SIDE)
             classifier = Classifier(module, device="meta", batch_size=64)
     mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool, device=inputs.device)
     mask[:, : SIDE // 2, : SIDE // 2] = True

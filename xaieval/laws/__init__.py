@@ -5,8 +5,8 @@
 
 A law is a function `law_x(component)` that raises `LawBroken` with a sentence; its docstring says what it demands. The
 laws of a component are chosen by its attributes (`units`, `complete`, `sentinel`, `syncs`; `category`, `needs`, ...).
-Laws are checked on small networks (transformers for a method that refuses convolutional ones) with small budgets:
-fields called samples, steps, designs, copies, grid, window, stride and tolerance are limited for the check.
+Laws are checked on small networks (transformers or concept bottlenecks for a method that refuses convolutional ones)
+with small budgets: fields called samples, steps, designs, copies, grid, window, stride and tolerance are limited.
 
 An exception is declared on the class, `exceptions = {"law": "reason"}`, and must be one: a law that holds all the same
 is reported as broken.
@@ -14,6 +14,7 @@ is reported as broken.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +25,15 @@ from xaieval.adapters import as_method
 from xaieval.component import Method, Metric
 from xaieval.laws import methods, metrics, texts
 from xaieval.laws.components import composed
-from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, POOLING, READING
+from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, DECIDING, POOLING, READING
 from xaieval.laws.guards import LawBroken
 from xaieval.unsupported import UnsupportedError
 
 __all__ = ["LawBroken", "Result", "check", "composed", "laws_of", "name_of", "report", "verify"]
 
 Law = Callable[..., None]
-OTHERS = {CONVOLUTIONAL: ATTENDING, POOLING: READING, READING: POOLING}
-"""What a component that refuses the networks of a law is held to it on."""
+OTHERS = {CONVOLUTIONAL: (ATTENDING, DECIDING), POOLING: (READING,), READING: (POOLING,)}
+"""What a component that refuses the networks of a law is held to it on, in this order."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,15 @@ def hold(law: Law, component: Method | Metric) -> None:
     """
     try:
         law(component)
-    except UnsupportedError as refusal:
+    except UnsupportedError:
         given = inspect.signature(law).parameters.get("family")
         if given is None:
             raise
-        try:
-            law(component, OTHERS[given.default])
-        except UnsupportedError:
-            raise refusal from None
+        for family in OTHERS[given.default]:
+            with contextlib.suppress(UnsupportedError):
+                law(component, family)
+                return
+        raise
 
 
 def check(target: Any) -> list[Result]:

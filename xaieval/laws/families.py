@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from xaieval.explicand import Explicand
-from xaieval.laws import part_toys, text_toys, toys
+from xaieval.laws import bottleneck_toys, part_toys, text_toys, toys
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +142,12 @@ ATTENDING = replace(
     general=toys.Transformer,
     written={kind: partial(toys.Transformer, kind) for kind in ("module", "function", "softmax")},
     planted=toys.Looking,
+)
+DECIDING = replace(
+    CONVOLUTIONAL,
+    general=bottleneck_toys.deciding,
+    written={kind: partial(bottleneck_toys.written, kind) for kind in ("module", "in place", "function")},
+    planted=bottleneck_toys.bright,
 )
 READING = Family(
     general=text_toys.Reader,

@@ -1,7 +1,7 @@
 """The laws of methods: what every attribution method has to keep. Each is a function that raises `LawBroken`.
 
 Those with a `family` of networks hold for methods of any kind: they are held on convolutional networks, and on
-transformers by a method that refuses these.
+transformers or concept bottlenecks by a method that refuses these.
 """
 
 from __future__ import annotations
