@@ -120,7 +120,7 @@ class Bound:
         """Where each feature lies along an axis of its sample, `(N, side)`; -1 where it is padding or the like."""
         if self.numbers is not None:  # there is but one axis
             return self.numbers if self.present is None else self.numbers.masked_fill(~self.present, -1)
-        return torch.arange(self.shape[2 + axis], device=self.device).expand(self.count, -1)
+        return self.modality.places(self.inputs, axis)
 
     # -- computed once --
 

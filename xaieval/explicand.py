@@ -148,7 +148,7 @@ class Explicand(Noted):
 
     def shifts(self, constant: float) -> Iterator[Explicand]:
         """The samples plus a constant in their units, as `shifted`: one by one where each has its own unit."""
-        if not self.modality.ragged:
+        if not self.modality.scaled:
             yield self.shifted(constant)
             return
         for one in self.each():

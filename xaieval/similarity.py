@@ -45,6 +45,7 @@ def similarity(explicand: Explicand, name: str, first: Tensor, second: Tensor, a
     if name == "spearman":
         values = spearman(one, two, present)
     else:  # of negative means the product is positive, so signed maps are shifted
+        explicand.places(0)  # refused where no feature lies beside another one, so that there are no windows
         pair = (one, two) if absolute else ((1 + one) / 2, (1 + two) / 2)
         values = _ragged(*pair, present) if explicand.modality.ragged else ssim(*pair, present)
     exactly = torch.zeros_like(values)

@@ -64,9 +64,11 @@ class Modality:
     Attributes:
         ragged: Whether inputs of a batch are padded to the longest of them, in the last dimension. Then nothing may
             depend on its length, nor on that of the pieces: an input is what is present of it.
+        scaled: Whether inputs have no unit of their own, so that each is measured by its own size, see `scale`.
     """
 
     ragged: ClassVar[bool] = False
+    scaled: ClassVar[bool] = False
     name: str = "input"
     zero_is_zero: bool = True  # removal by zero is a product, which saves a blend
 
@@ -170,6 +172,10 @@ class Modality:
         """How long each input is along each axis, `(N, axes)`, without what it is padded with."""
         count, device = len(inputs), inputs.device
         return torch.stack([torch.full((count,), side, device=device) for side in inputs.shape[2:]], 1)
+
+    def places(self, inputs: Tensor, axis: int) -> Tensor:
+        """Where each feature lies along an axis, among its neighbors, `(N, side)`."""
+        return torch.arange(inputs.shape[2 + axis], device=inputs.device).expand(len(inputs), -1)
 
     def superpixels(self, inputs: Tensor, count: int, present: Tensor | None) -> Tensor:
         """The number of each feature's superpixel, from 0 to `count` - 1 at most, `(N, *F)`."""

@@ -36,6 +36,7 @@ class Texts(Modality):
     """
 
     ragged: ClassVar[bool] = True
+    scaled: ClassVar[bool] = True
     name: str = "text"
     zero_is_zero: bool = False
     mask: Tensor | None = field(default=None, repr=False)
