@@ -37,6 +37,7 @@ REFUSED = {
     "causal_path": "has no layer that takes and gives activations",
     "blur_ig": "a blur means nothing for this kind of input (text)",
     "road": "interpolating what is gone means nothing for this kind of input (text)",
+    **dict.fromkeys(("cgim", "cgim_scores"), "a text has tokens of its own"),
 }
 BOTH = pytest.mark.parametrize("words", [False, True])
 
