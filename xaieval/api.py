@@ -17,10 +17,12 @@ from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.classifier import Classifier
 from xaieval.collate import collate
 from xaieval.component import Method, Metric
+from xaieval.concept_samples import ConceptEncoder
 from xaieval.config import default, load, names
 from xaieval.datasets.base import Dataset, Sample
 from xaieval.datasets.encode import Encoder
 from xaieval.datasets.texts import TextSample, TextSamples
+from xaieval.modalities.vectors import Vectors
 from xaieval.progress import Progress
 from xaieval.store import Store
 
@@ -40,7 +42,8 @@ def explain(
         model: Any module that gives logits `(N, classes)`, or a `Classifier` where the module needs more, such as
             `mean` and `std`.
         inputs: Pixels in [0, 1], `(N, C, H, W)`, or one image `(C, H, W)`; or texts, for a `Classifier` of texts
-            such as `xaieval.models.hf.load` gives.
+            such as `xaieval.models.hf.load` gives; or concept scores, `(N, 1, L)` or `(1, L)`, for the head of a
+            bottleneck, `xaieval.models.bottleneck_head.load`.
         method: Name of a YAML in `conf/method`, a method, a class of `captum.attr`, or any function
             `f(model, inputs, target)`.
         target: The class explained, one for all or one for each; None: the predicted class.
@@ -51,7 +54,8 @@ def explain(
     """
     classifier = _classifier(model)
     if isinstance(inputs, Tensor):
-        return _method(method)(classifier.explicand(inputs[None] if inputs.dim() == 3 else inputs, target))
+        single = 2 if isinstance(classifier.modality, Vectors) else 3
+        return _method(method)(classifier.explicand(inputs[None] if inputs.dim() == single else inputs, target))
     return _method(method)(classifier.explicand(target=target, **collate(_of_texts(classifier, inputs))))
 
 
@@ -73,7 +77,8 @@ def evaluate(
 
     Args:
         model: As in `explain`. A dataset of pictures needs a `Classifier` with `preprocess`.
-        dataset: A dataset, samples, images `(N, C, H, W)` with pixels in [0, 1], or texts.
+        dataset: A dataset, samples, images `(N, C, H, W)` with pixels in [0, 1], or texts. The head of a bottleneck
+            takes samples of pictures as well, which it scores first.
         methods: Methods as in `explain`, or a mapping that names them.
         metrics: Names of YAMLs in `conf/metric` or metrics, or a mapping that names them.
         target: The class explained: `predicted`, `label` (the dataset's), or for images the classes themselves.
@@ -159,6 +164,8 @@ def _samples(
         return load(dataset, classifier), dataset.name, target
     if len(dataset) and isinstance(dataset[0], str | TextSample):
         return _of_texts(classifier, dataset), "texts", target
+    if isinstance(classifier.preprocess, ConceptEncoder):
+        return classifier.preprocess.samples(dataset), "samples", target
     return dataset, "samples", target
 
 

@@ -18,6 +18,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
 
 from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
+from xaieval.concept_samples import ConceptEncoder
 from xaieval.datasets.base import Dataset, Sample
 from xaieval.datasets.encode import Encoder
 from xaieval.datasets.texts import TextDataset
@@ -105,6 +106,8 @@ def load(dataset: Dataset, classifier: Classifier) -> Sequence[Sample]:
             f"the model {classifier.name} does not say how a picture becomes an input, so it cannot read "
             f"{dataset.name}: give Classifier(preprocess=Preprocess(resize, crop))"
         )
+    if isinstance(classifier.preprocess, ConceptEncoder):
+        return classifier.preprocess.samples(load(dataset, classifier.preprocess.bottleneck))
     if isinstance(classifier.preprocess, Encoder) and not isinstance(dataset, TextDataset):
         raise ConfigError(
             f"{dataset.name} holds images, and the model {classifier.name} takes texts: choose a dataset of texts, "

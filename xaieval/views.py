@@ -16,6 +16,7 @@ from xaieval.benchmark import CellError
 from xaieval.chunk import Work
 from xaieval.classifier import Classifier
 from xaieval.collate import collate
+from xaieval.concept_samples import ConceptEncoder
 from xaieval.config import ConfigError, components, composed, default, load, names, only
 from xaieval.datasets.encode import Encoder
 from xaieval.datasets.texts import TextSample
@@ -54,7 +55,9 @@ def layers(arguments: Sequence[str]) -> None:
 
 
 def _example(classifier: Classifier) -> Explicand:
-    """A black image, or a short text."""
+    """A black image, a short text, or scores that are all 0."""
+    if isinstance(classifier.preprocess, ConceptEncoder):
+        return classifier.explicand(torch.zeros(1, 1, len(classifier.preprocess.concepts)), 0, ["zero"])
     if isinstance(classifier.preprocess, Encoder):
         text = classifier.preprocess.sample(TextSample("text", "Not a bad film at all"))
         return classifier.explicand(target=0, ids=[text.id], **collate([text]))
@@ -79,7 +82,8 @@ def sheet(arguments: Sequence[str]) -> None:
     Maps are taken from the store and kept there, as in a run.
 
     Raises:
-        ConfigError: Several paths, models or datasets, or a kind of file that cannot be drawn.
+        ConfigError: Several paths, models or datasets, a kind of file that cannot be drawn, or a model that takes the
+            scores of concepts.
         CellError: Some maps could not be made; the others are drawn.
     """
     words = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
@@ -103,6 +107,11 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row | TextRow], l
     keep_freed_memory()
     settings = Settings.of(values)
     classifier, dataset = only("model", values), only("dataset", values)
+    if isinstance(classifier.preprocess, ConceptEncoder):
+        raise ConfigError(
+            f"sheet draws pictures and texts, and {classifier.name} takes the scores of concepts: draw the maps of "
+            f"{classifier.preprocess.bottleneck.name}, or read scores with xaieval.explain"
+        )
     methods = [Part.of(name, method) for name, method in components(values, "method").items()]
     store = None if settings.store is None else Store(settings.store, settings.gigabytes)
     keys, progress, samples = Keys(classifier), Progress(), load(dataset, classifier)

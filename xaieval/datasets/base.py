@@ -50,13 +50,14 @@ class Sample:
 
     Args:
         id: Its name, stable and unique in its dataset; the random draws depend on it.
-        input: Pixels in [0, 1], `(3, H, W)`, or the embeddings of a text's tokens, `(D, T)`; float32.
+        input: Pixels in [0, 1], `(3, H, W)`, the embeddings of a text's tokens, `(D, T)`, or the scores of concepts,
+            `(1, L)`; float32.
         target: Index of its class; None where it is not known.
-        mask: True on what an explanation should find, the object `(H, W)` or the tokens of the rationale `(T,)`; None
-            where none is marked.
+        mask: True on what an explanation should find, the object `(H, W)`, the tokens of the rationale `(T,)` or the
+            concepts that hold `(L,)`; None where none is marked.
         sources: Names of the photos it is made of: itself, or those of a mosaic. What counts as independent is
             counted by them.
-        reading: What a text has beside its embeddings; None for an image.
+        reading: What a text has beside its embeddings; None for all else.
         parts: Its parts and concepts, where they are known.
         world: What draws it anew with parts changed, where it was drawn.
 
@@ -76,19 +77,25 @@ class Sample:
     def __post_init__(self) -> None:
         given, mask = self.input, self.mask
         if self.reading is None:
-            self._check_image(given)
+            self._check_finite(given)
+            if given.ndim != 2:
+                self._check_range(given)
         elif given.ndim != 2 or given.dtype != torch.float32 or given.shape[1:] != self.reading.present.shape:
             self._refuse("input", given, f"float32 of shape (dimensions, {len(self.reading.present)} tokens)")
         if mask is not None and (mask.shape != given.shape[1:] or mask.dtype != torch.bool):
             self._refuse("mask", mask, f"bool of shape {tuple(given.shape[1:])}")
 
-    def _check_image(self, image: Tensor) -> None:
-        if image.ndim != 3 or image.dtype != torch.float32:
-            self._refuse("input", image, "float32 of shape (channels, height, width)")
-        if not image.isfinite().all():
+    def _check_finite(self, given: Tensor) -> None:
+        scores = given.ndim == 2 and len(given) == 1
+        if (given.ndim != 3 and not scores) or given.dtype != torch.float32:
+            self._refuse("input", given, "float32 of shape (channels, height, width), or (1, concepts)")
+        if not given.isfinite().all():
             raise DatasetError(
-                f"sample {self.id!r}: {int((~image.isfinite()).sum())} pixels are NaN or infinite; replace them"
+                f"sample {self.id!r}: {int((~given.isfinite()).sum())} {'scores' if scores else 'pixels'} are NaN or "
+                "infinite; replace them"
             )
+
+    def _check_range(self, image: Tensor) -> None:
         if image.min() < 0 or image.max() > 1:
             raise DatasetError(
                 f"sample {self.id!r}: pixels run from {image.min():.3g} to {image.max():.3g}, expected [0, 1]; "
