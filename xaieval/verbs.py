@@ -247,18 +247,19 @@ def _trials(values: dict[str, Any]) -> pd.DataFrame:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """`train text [KEY=VALUE ...]`: a text classifier, plain or masked, into a folder that `model=hf` reads.
+    """`train text|scenes [KEY=VALUE ...]`: a classifier of texts or of drawn scenes, into a folder that models read.
 
     Raises:
-        ConfigError: Anything but a text classifier.
+        ConfigError: Anything but one of these classifiers.
     """
-    if not arguments or arguments[0] != "text":
+    kind = arguments[0] if arguments else ""
+    if kind not in ("text", "scenes"):
         raise ConfigError(
-            f"train what? `xaieval train text masking=half_det` trains a text classifier, got {list(arguments)}"
+            "train what? `xaieval train text masking=half_det` trains a text classifier, `xaieval train scenes "
+            f"network=vit` a classifier of drawn scenes, got {list(arguments)}"
         )
-    from xaieval.train_text import train_text
-
-    train_text(arguments[1:])
+    trainer = importlib.import_module(f"xaieval.train_{kind}")
+    getattr(trainer, f"train_{kind}")(arguments[1:])
 
 
 TABLES: dict[str, Callable[[Sequence[boards.Leaderboard]], Sequence[boards.Shown]]] = {
