@@ -1,0 +1,48 @@
+"""Controlled synthetic data check: whether important parts suffice to tell the class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from xaieval.explicand import Explicand
+from xaieval.part_importance import Called, synthetic
+from xaieval.part_metric import ImportantParts, class_not_told
+
+
+@final
+@dataclass(frozen=True)
+class ControlledSyntheticDataCheck(ImportantParts):
+    """Largest share of a minimal sufficient set of parts that is called important (Hesse 2023, arXiv:2308.06248).
+
+    `max over sets S of |S and important| / |S|`. A set of seen parts is sufficient if no other class of the data has
+    the same variants of them, and minimal if none of its subsets is: a model that is right must have seen all parts of
+    one of them. A part is important when the map's sum in its mask, dilated by 5 x 5 pixels, exceeds a threshold times
+    the sum of the map.
+
+    Higher is better. Bounds: 0 to 1. Chance: that of as many parts called important at random; a map that calls all
+    parts important gets 1, and pays for it in distractibility. Cost: one forward for all methods. Needs: parts and
+    world. Undefined where the map's sum is not positive, where the class explained is not the sample's own or not the
+    one predicted, and where seen parts do not tell the class.
+
+    Differs from the paper: parts that are hidden are in no set, since no map can show them.
+
+    Attributes:
+        threshold: A part is important when its sum exceeds this share of the map's sum; chosen on held-out samples by
+            `xaieval.part_importance.choose_threshold`.
+    """
+
+    exceptions: ClassVar[dict[str, str]] = {
+        **ImportantParts.exceptions,
+        "neighbors": "a random model is not right, without which there is no value",
+    }
+
+    def check(self, called: Called) -> Tensor:
+        """The value `(N, 1)`."""
+        return synthetic(called)
+
+    def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """See the base class."""
+        return super().where_undefined(explicand, attribution, units) | class_not_told(explicand)

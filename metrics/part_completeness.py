@@ -1,0 +1,48 @@
+"""The score of completeness of FunnyBirds, of four checks of the parts that are called important."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from xaieval.explicand import Explicand
+from xaieval.part_importance import Called, complete, deleted, preserved, synthetic, undistracted
+from xaieval.part_metric import ImportantParts, class_not_told, nothing_irrelevant
+
+
+@final
+@dataclass(frozen=True)
+class PartCompleteness(ImportantParts):
+    """Whether important parts are all that count, and nothing else (Hesse 2023, arXiv:2308.06248).
+
+    `((CSDC + PC + DC) / 3 + D) / 2` of the controlled synthetic data check, preservation check, deletion check and
+    distractibility, with one threshold. Correctness, the second score of the three, is `single_deletion`, contrastivity
+    the third is `target_sensitivity`.
+
+    Higher is better. Bounds: 0 to 1. A model that needs parts for its prediction gives .5 to a map that calls all parts
+    and objects important, and .5 to one that calls none important. Cost: that of the four, which share it with them.
+    Needs: parts and world. Undefined where one of the four is.
+
+    Differs from the paper: it is taken sample by sample, so that it has an interval, and the four count the same
+    samples; the paper takes it of the four means.
+
+    Attributes:
+        threshold: A part is important when its sum exceeds this share of the map's sum; chosen on held-out samples by
+            `xaieval.part_importance.choose_threshold`.
+    """
+
+    exceptions: ClassVar[dict[str, str]] = {
+        **ImportantParts.exceptions,
+        "neighbors": "a random model is not right, without which there is no value",
+    }
+
+    def check(self, called: Called) -> Tensor:
+        """The value `(N, 1)`."""
+        return complete(synthetic(called), preserved(called), deleted(called), undistracted(called))
+
+    def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """See the base class."""
+        reasons = super().where_undefined(explicand, attribution, units)
+        return reasons | nothing_irrelevant(explicand) | class_not_told(explicand)

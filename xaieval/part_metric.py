@@ -1,0 +1,129 @@
+"""What the metrics of parts share that are really removed from a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xaieval.component import Method, Metric
+from xaieval.correlation import constant, pearson, ranks, rounding_of
+from xaieval.explicand import Explicand
+from xaieval.intervention import SYNCS, effects, rounding
+from xaieval.part_importance import Called, correct, irrelevant, positive, seen_parts, sufficient_sets
+
+WITH_VALUES = ("values", "deterministic", "batch_size", "order", "absent", "undefined_maps")
+"""Laws that compare the values of random maps on a random model."""
+
+FEW = 3
+"""The fewest parts that are put in an order."""
+
+
+class PartMetric(Metric):
+    """A metric of parts that are removed by drawing a sample without them. Subclasses write `where_undefined`."""
+
+    higher_is_better: ClassVar[bool] = True
+    category: ClassVar[str] = "concepts"
+    needs: ClassVar[tuple[str, ...]] = ("parts", "world")
+    syncs: ClassVar[str] = SYNCS
+    reference: ClassVar[str] = "arXiv:2308.06248"
+
+    def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """Where the metric is undefined, `(N,)` for each reason, of samples that have all that it needs."""
+        return {}
+
+    def lacking(self, explicand: Explicand) -> str:
+        """Also masks of the parts."""
+        unmasked = explicand.parts is not None and explicand.parts.masks is None
+        return super().lacking(explicand) or ("no part masks" if unmasked else "")
+
+    def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """See the base class."""
+        reasons = super().undefined(explicand, attribution, units)
+        return reasons if self.lacking(explicand) else reasons | self.where_undefined(explicand, attribution, units)
+
+
+@dataclass(frozen=True)
+class ImportantParts(PartMetric):
+    """A metric of the parts that a map calls important. Subclasses write `check`.
+
+    Attributes:
+        threshold: A part is important when its sum exceeds this share of the map's sum.
+    """
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    exceptions: ClassVar[dict[str, str]] = dict.fromkeys(
+        (*WITH_VALUES, "once", "true_parts_beat_negated"), "maps whose sum is not positive have no value"
+    )
+
+    threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(
+                f"{type(self).__name__}: threshold is a share of the map's sum, in (0, 1), got {self.threshold}"
+            )
+
+    def check(self, called: Called) -> Tensor:
+        """The value `(N, 1)` of what a map calls important."""
+        raise NotImplementedError
+
+    def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
+        """The value `(N,)`."""
+        return self.check(self._called(explicand, attribution, units))[:, 0].float()
+
+    def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """Where no share of the map's sum can be exceeded."""
+        return {"sum not positive": ~positive(self._called(explicand, attribution, units).features)}
+
+    def _called(self, explicand: Explicand, attribution: Tensor, units: str) -> Called:
+        return Called.of(explicand, attribution, units, (self.threshold,))
+
+
+def class_not_told(explicand: Explicand) -> dict[str, Tensor]:
+    """The reasons why no set of parts is known to have been seen by the model."""
+    return {
+        "not predicted correctly": ~correct(explicand),
+        "class not told by seen parts": ~sufficient_sets(explicand).flatten(1).any(1),
+    }
+
+
+def nothing_irrelevant(explicand: Explicand) -> dict[str, Tensor]:
+    """The reason why no share of what is irrelevant can be told."""
+    parts, objects = irrelevant(explicand)
+    return {"nothing irrelevant": ~(parts.any(1) | objects.any(1))}
+
+
+def no_order(explicand: Explicand) -> dict[str, Tensor]:
+    """The reasons why seen parts have no order by their true effect."""
+    seen = seen_parts(explicand)
+    return {
+        "fewer than 3 parts seen": seen.sum(1) < FEW,
+        "constant effects": constant(effects(explicand), rounding(explicand), seen),
+    }
+
+
+def effect_ranks(explicand: Explicand) -> Tensor:
+    """Ranks `(N, P)` of the parts' true effects, from 0 for the smallest; those that are not seen come last."""
+    known = effects(explicand).double().masked_fill(~seen_parts(explicand), torch.inf)
+    return ranks(known, rounding(explicand).clamp(min=torch.finfo(torch.float32).tiny))
+
+
+def evidence_ranks(explicand: Explicand, evidence: Tensor) -> Tensor:
+    """Ranks `(N, P)` of what a map says of the parts, likewise; sums within 1e-6 of the largest are tied."""
+    seen = seen_parts(explicand)
+    size = rounding_of(evidence.masked_fill(~seen, 0)).clamp(min=torch.finfo(torch.float32).tiny)
+    return ranks(evidence.masked_fill(~seen, torch.inf), size)
+
+
+def rank_correlation(explicand: Explicand, evidence: Tensor) -> Tensor:
+    """Spearman's correlation `(N,)` of what a map says of the seen parts `(N, P)` and their true effects.
+
+    0 where the map says the same of all parts, as it tells nothing of their order.
+    """
+    seen = seen_parts(explicand)
+    found = evidence_ranks(explicand, evidence)
+    flat = constant(found, torch.zeros_like(found[:, 0]), seen)
+    return pearson(found, effect_ranks(explicand), seen).masked_fill(flat, 0.0)
