@@ -66,6 +66,10 @@ class ConceptLocation(Repeated):
     needs: ClassVar[tuple[str, ...]] = ("parts", "method")
     without_value: ClassVar[str] = "no map of a concept has a value"
     reference: ClassVar[str] = "arXiv:2501.19271"
+    exceptions: ClassVar[dict[str, str]] = {
+        "counted": "gradients of concepts begin inside the model, where the law does not look for them",
+        "memory": "the law's networks have no concepts",
+    }
     metric: Localization = TopRecall()
     first: int = 1
     place: str = "center"

@@ -327,12 +327,12 @@ def test_a_concept_without_a_map_is_skipped():
 
 def test_a_model_without_concepts_is_refused_and_a_run_goes_on():
     where = bound(Classifier(constant()))
-    with pytest.raises(UnsupportedError, match="Model has no concepts; choose a concept bottleneck"):
+    with pytest.raises(UnsupportedError, match="the model has no concepts; choose a concept bottleneck"):
         value(clm(1), where, Constant())
     sample = Sample("one", squares()[0], 0, None, ("one",), parts=parts().each(lambda rows: rows[0]))
     rows = evaluate(Classifier(constant()), [sample], methods=[Constant()], metrics=[clm(1)])
     assert rows["score"].isna().all()
-    assert rows["reason"].tolist() == ["unsupported layers: Model has no concepts"]
+    assert rows["reason"].tolist() == ["unsupported layers: the model has no concepts"]
 
 
 def test_concepts_are_those_of_the_samples_by_name():
