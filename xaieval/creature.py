@@ -94,8 +94,8 @@ JOINTS = {
     "head": Joint(0.4, -0.5, 0.5, 0.44),
 }
 
-BEHIND = ("tail", "feet", "body", "head", "collar", "wing", "beak", "eyes", "hat")
-"""From the back to the front."""
+LAYERS = ("tail", "feet", "body", "head", "collar", "hat", "wing", "beak", "eyes")
+"""From the back to the front; nuisance parts hide no class part, so that leaving them out shows no more of these."""
 
 _HUES = (
     *("red", "vermilion", "orange", "yellow", "lime", "chartreuse", "grass", "green", "emerald", "mint"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xaieval.creature import BEHIND, CATEGORIES, CLASSES, JOINTS, LOOKS, PARTS, SCHEME, TELLING
+from xaieval.creature import CATEGORIES, CLASSES, JOINTS, LAYERS, LOOKS, PARTS, SCHEME, TELLING
 from xaieval.drawing import Backdrop, Color, Figure, Light, Picture, paint
 from xaieval.parts import Parts
 
@@ -173,7 +173,7 @@ class Scene:
         """All that is drawn from the back to the front; with each the number of its part, `TORSO`, or -1."""
         creature = [
             (number, figure)
-            for number, figure in ((_number(name), self._member(name)) for name in BEHIND)
+            for number, figure in ((_number(name), self._member(name)) for name in LAYERS)
             if figure is not None
         ]
         return [*((-1, thing) for thing in self.things), *creature, *((-1, thing) for thing in self.before)]
