@@ -149,7 +149,7 @@ class Scene:
         )
 
     def swapped(self, variants: Mapping[int, int]) -> Scene:
-        """The scene with other variants of some parts, by their numbers, at the same places.
+        """The scene with other variants of some parts, by their numbers, at the same places; `target` stays.
 
         Raises:
             ValueError: No such part or variant, or a part that is not drawn.

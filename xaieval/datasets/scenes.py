@@ -52,8 +52,8 @@ class Scenes(Dataset):
         name: What to call the dataset in tables.
 
     Raises:
-        ValueError: No sample, an unknown split, a probability outside [0, 1] (for `dropped` also 1, which would leave
-            nothing), or a size below 32.
+        ValueError: No sample, an unknown split, a probability outside [0, 1] (of `dropped` [0, .9], since parts have to
+            be left), or a size below 32.
     """
 
     count: int = 200

@@ -39,11 +39,11 @@ class PlantedScenesNetwork(nn.Sequential):
     """Pixels in the colors of marks, their mean over the image, a logit for each class.
 
     With s the sum of a pixel's channels, its evidence for a mark (the color of a variant, or of a cue) is
-    `relu(s - 60 (excess of |channel - share of the mark s| over .008 s, summed over the channels))`: s at pixels of that
-    variant, 0 at all others of a scene, however bright. The logit of a class is the sum of a weight times the evidence
-    at all pixels, over the marks of the class. So it is additive in the pixels of the class parts, and of the cue if
-    that is read; nuisance parts, torso, backdrop and objects change nothing but by what they hide. It has no bias, so
-    that input times gradient is exactly what each pixel adds.
+    `relu(s - 60 e)`, where e sums over channels by how much they are off the mark's share of s beyond .008 s. That is
+    s at the pixels of the variant and 0 at all others of a scene, however bright. The logit of a class is the sum over
+    its marks and all pixels of a weight times the evidence. So it is additive in the pixels of the class parts, and of
+    the cue if that is read; torso, backdrop and objects add nothing, nuisance parts change nothing at all. Without any
+    bias, input times gradient is exactly what each pixel adds.
 
     Args:
         spurious: Whether the model reads the cue in the background too.
