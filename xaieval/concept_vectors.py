@@ -74,6 +74,8 @@ def seen(classifier: Classifier, samples: Sequence[Sample], layer: str, progress
             )
         with progress.step(step, len(chunk)):
             work = classifier.explicand(target=0, ids=[sample.id for sample in chunk], **given)
+            progress.watch(work.meter)
+            work.meter.spend(len(chunk))
             features.append(pooled(classifier.outputs(work.inputs, (layer,))[layer]).cpu())
         concepts.append(given["parts"].concepts)
         target += [-1 if sample.target is None else sample.target for sample in chunk]

@@ -14,6 +14,7 @@ from xaieval import leaderboard as boards
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import check_cells
 from xaieval.collate import collate
+from xaieval.concept_report import concepts
 from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
 from xaieval.differences import differences
 from xaieval.faithfulness_report import of_masking, write_figures
@@ -274,6 +275,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "leaderboard": leaderboard,
     "faithfulness": faithfulness,
     "reliability": reliability,
+    "concepts": concepts,
     "sheet": sheet,
     "train": train,
     "layers": layers,
