@@ -61,7 +61,7 @@ class Recipe:
 
     network: str = "cnn"
     size: int = 64
-    count: int = 8000
+    count: int = 4000
     validation: int = 500
     dropped: float = 0.25
     correlated: float = 0.0
