@@ -26,6 +26,7 @@ from xaieval.concept_location import region_of, seen
 from xaieval.concept_model import Bottleneck
 from xaieval.datasets.base import Sample
 from xaieval.laws.components import composed
+from xaieval.metric_catalog import measured
 from xaieval.metrics.concept_location import ConceptLocation
 from xaieval.metrics.iou import Iou
 from xaieval.metrics.pointing_game import PointingGame
@@ -455,3 +456,10 @@ def test_there_is_a_preset_for_each_number_of_the_paper_and_for_extents():
         "concept_pointing": (PointingGame(tolerance=0), "mask"),
     }
     assert {metric.first for metric in PRESETS.values()} == {1}
+
+
+def test_the_catalog_counts_it_on_a_bottleneck():
+    alone, shared, reasons = measured(PRESETS["clm_alpha6"])
+    assert alone[:2] == (2, 1)  # the concept scores, and the gradient of one
+    assert shared[:2] == (1, 0)
+    assert "no concept seen among the first 1" in reasons

@@ -18,9 +18,10 @@ from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.comparison import CATEGORIES
 from xaieval.component import Metric
 from xaieval.cost import Cost, Ledger
-from xaieval.explicand import UNITS
+from xaieval.explicand import UNITS, Explicand
 from xaieval.laws.components import composed
 from xaieval.pages import (
+    CONCEPTS,
     SIDE,
     counted,
     exceptions,
@@ -33,6 +34,7 @@ from xaieval.pages import (
     table,
     title,
 )
+from xaieval.unsupported import UnsupportedError
 
 PATH = "docs/metrics.md"
 """Where the repository keeps the catalog, below its root."""
@@ -85,9 +87,16 @@ def measured(metric: Metric) -> tuple[Cost, Cost, list[str]]:
     """What scoring a map costs alone and a second method's map after it, and the reasons that were looked at.
 
     Each method is one gradient: at the input, and at a noisy copy of it, so that the two share none. A metric that
-    needs the host cannot run without values: it is counted on a tiny network.
+    needs the host cannot run without values: it is counted on a tiny network. One that reads concepts is counted on
+    those of ResNet-18.
     """
-    explicand = photo(bool(metric.syncs))
+    try:
+        return _measured(metric, photo(bool(metric.syncs)))
+    except UnsupportedError:
+        return _measured(metric, photo(False, CONCEPTS))
+
+
+def _measured(metric: Metric, explicand: Explicand) -> tuple[Cost, Cost, list[str]]:
     inner = InputXGradient()
     ledgers: list[Ledger] = []
     reasons: dict[str, Tensor] = {}

@@ -16,7 +16,10 @@ from xaieval.component import Method, Metric
 from xaieval.cost import Cost
 from xaieval.explicand import Explicand
 from xaieval.laws.bottleneck_toys import bottleneck
+from xaieval.laws.part_toys import told
+from xaieval.laws.toys import SIDE as SMALL_SIDE
 from xaieval.laws.toys import images, names, seeded
+from xaieval.parts import Parts
 
 SIDE = 224
 """Of the input for which evaluations are counted."""
@@ -28,7 +31,7 @@ CONCEPTS = "concepts"
 
 
 def photo(values: bool, network: str = "resnet18") -> Explicand:
-    """One input of 224 x 224 pixels with a mask: random values on a tiny network, or none on one of torchvision's.
+    """One input of 224 x 224 pixels with a mask and parts: random on a tiny network, or none on one of torchvision's.
 
     Args:
         values: Whether there are values.
@@ -46,7 +49,15 @@ def photo(values: bool, network: str = "resnet18") -> Explicand:
             classifier = Classifier(module, device="meta", batch_size=64)
     mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool, device=inputs.device)
     mask[:, : SIDE // 2, : SIDE // 2] = True
-    return classifier.explicand(inputs, 0, names(1), mask=mask)
+    return classifier.explicand(inputs, 0, names(1), mask=mask, parts=_parts())
+
+
+def _parts() -> Parts:
+    """The parts of the laws' images, as large as the input."""
+    small: Parts = told(1)["parts"]
+    times = SIDE // SMALL_SIDE
+    masks = None if small.masks is None else small.masks.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    return Parts(small.scheme, times * small.centers, small.visible, small.concepts, masks)
 
 
 class Tiny(nn.Sequential):
