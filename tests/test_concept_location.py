@@ -459,7 +459,7 @@ def test_there_is_a_preset_for_each_number_of_the_paper_and_for_extents():
 
 
 def test_the_catalog_counts_it_on_a_bottleneck():
-    alone, shared, reasons = measured(PRESETS["clm_alpha6"])
+    alone, again, reasons = measured(PRESETS["clm_alpha6"])
     assert alone[:2] == (2, 1)  # the concept scores, and the gradient of one
-    assert shared[:2] == (1, 0)
+    assert again[:2] == (1, 1)
     assert "no concept seen among the first 1" in reasons
