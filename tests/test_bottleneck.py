@@ -50,8 +50,9 @@ def margins_of(features, concepts):
     """As scikit-learn says, for each concept."""
     found = []
     for holds in concepts.T:
-        model = SVC(kernel="linear", C=10, class_weight="balanced").fit(features, holds)
-        found.append(model.decision_function(features) / np.linalg.norm(model.coef_))
+        scale = np.sqrt(features.var(0).mean())
+        model = SVC(kernel="linear", C=10, class_weight="balanced").fit(features / scale, holds)
+        found.append(model.decision_function(features / scale) / np.linalg.norm(model.coef_) * scale)
     return np.stack(found, 1)
 
 
@@ -63,8 +64,9 @@ def test_logits_are_those_of_scikit_learn_on_the_margins(residual):
     features = known.features.double().numpy()
     margins = margins_of(features, known.concepts.numpy())
     options = {"loss": "log_loss", "penalty": "elasticnet", "alpha": 1e-3, "l1_ratio": 0.99}
-    head = SGDClassifier(**options, max_iter=10000, random_state=42).fit(margins, known.target.numpy())
-    expected = torch.from_numpy(head.decision_function(margins)).float()
+    scaled = margins / np.sqrt(margins.var(0).mean())
+    head = SGDClassifier(**options, max_iter=10000, random_state=42).fit(scaled, known.target.numpy())
+    expected = torch.from_numpy(head.decision_function(scaled)).float()
     inputs = torch.stack([sample.input for sample in samples(60)])
     assert np.allclose(scorer(made).logits(inputs).numpy(), margins, atol=1e-4)
     if residual:
@@ -86,7 +88,8 @@ def test_the_residual_head_is_at_its_optimum():
     head = residual_head(features, logits, target, 0.01)
     weight, bias = head.weight.detach().double().requires_grad_(), head.bias.detach().double().requires_grad_()
     value = functional.cross_entropy(logits.double() + functional.linear(features.double(), weight, bias), target)
-    (value + 0.01 * weight.square().sum()).backward()
+    spread = features.double().var(0, correction=0).mean()
+    (value + 0.01 * spread * weight.square().sum()).backward()
     assert weight.grad is not None
     assert float(weight.grad.abs().max()) < 1e-5
     assert bias.grad is not None
@@ -101,9 +104,8 @@ def test_the_penalty_makes_weights_zero_and_two_classes_share_the_log_odds():
     assert float(head.weight[1, 0].detach()) > 0.1
     assert bool((head.weight[:, 1:] == 0).any())
     model = SGDClassifier(loss="log_loss", penalty="elasticnet", alpha=0.03, l1_ratio=0.99, random_state=42)
-    odds = (
-        model.set_params(max_iter=10000).fit(margins.double().numpy(), target.numpy()).predict_proba(margins.double())
-    )
+    scaled = (margins / margins.var(0, correction=0).mean().sqrt()).double().numpy()
+    odds = model.set_params(max_iter=10000).fit(scaled, target.numpy()).predict_proba(scaled)
     assert np.allclose(head(margins).softmax(1).detach().numpy(), odds, atol=1e-5)
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from xaieval.concept_vectors import spread
 from xaieval.models.loading import ModelError, require
 
 ITERATIONS = 10_000
@@ -16,6 +17,9 @@ def sparse_head(margins: Tensor, target: Tensor, classes: int, lam: float, l1_ra
 
     Logistic regression of each class against the others with the penalty `lam (l1_ratio |w|_1 + (1 - l1_ratio)
     |w|_2^2 / 2)`, by scikit-learn's stochastic gradient descent. Of two classes each has half of the one log-odds.
+
+    Differs from the paper: margins are divided by their spread before, the weights after, so that the penalty means the
+    same whatever the scale of the model's features.
 
     Args:
         margins: `(n, L)`.
@@ -42,8 +46,9 @@ def sparse_head(margins: Tensor, target: Tensor, classes: int, lam: float, l1_ra
         )
     options = {"loss": "log_loss", "penalty": "elasticnet", "alpha": lam, "l1_ratio": l1_ratio}
     model = SGDClassifier(**options, max_iter=ITERATIONS, random_state=seed)
-    model.fit(margins.double().numpy(), target.numpy())
-    weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    scale = spread(margins.double().numpy())
+    model.fit(margins.double().numpy() / scale, target.numpy())
+    weight, bias = torch.from_numpy(model.coef_) / scale, torch.from_numpy(model.intercept_)
     if classes == 2:
         weight, bias = torch.cat((-weight, weight)) / 2, torch.cat((-bias, bias)) / 2
     return linear(weight, bias)
@@ -52,7 +57,8 @@ def sparse_head(margins: Tensor, target: Tensor, classes: int, lam: float, l1_ra
 def residual_head(features: Tensor, logits: Tensor, target: Tensor, strength: float) -> nn.Linear:
     """What features add to the logits of concepts, which stay as they are, d to K (the same, PCBM-h in section 3).
 
-    It minimizes the mean cross-entropy of `logits + R f + r` plus `strength |R|^2`, by L-BFGS from zero.
+    It minimizes the mean cross-entropy of `logits + R f / s + r` plus `strength |R|^2`, by L-BFGS from zero, with s the
+    spread of the features.
 
     Differs from the paper: the authors train with Adam for some epochs, their penalty is the mean of the squares
     (unverified).
@@ -68,7 +74,8 @@ def residual_head(features: Tensor, logits: Tensor, target: Tensor, strength: fl
     """
     if strength <= 0:
         raise ValueError(f"the strength of the residual head's penalty must be positive, got {strength}")
-    features, logits = features.double(), logits.double()
+    scale = spread(features.double().numpy())
+    features, logits = features.double() / scale, logits.double()
     weight = torch.zeros(logits.shape[1], features.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(logits.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=1000, tolerance_grad=1e-8, line_search_fn="strong_wolfe")
@@ -82,7 +89,7 @@ def residual_head(features: Tensor, logits: Tensor, target: Tensor, strength: fl
 
     with torch.enable_grad():
         optimizer.step(loss)
-    return linear(weight.detach(), bias.detach())
+    return linear(weight.detach() / scale, bias.detach())
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -139,8 +139,9 @@ class Fitting:
     Vectors and intercepts are divided by the vector's length, so that what they give are the geometric margins
     `(c f + b) / |c|` of Yuksekgonul, section 3.
 
-    Differs from the papers: where one side has more samples than the other, both weigh the same. Yuksekgonul takes 50
-    of each (`samples=50`), Kim SGD in place of a solver.
+    Differs from the papers: features are divided by their spread, so that C means the same at every layer; the plane is
+    that of the features as they are. Where one side has more samples than the other, both weigh the same. Yuksekgonul
+    takes 50 of each (`samples=50`), Kim SGD in place of a solver.
 
     Attributes:
         kind: svm, logistic or difference.
@@ -204,8 +205,9 @@ class Fitting:
         if self.kind == "difference":
             inside, outside = features[holds].mean(0), features[~holds].mean(0)
             return inside - outside, float((inside - outside) @ (inside + outside) / -2)
-        model = self._model().fit(features, holds)
-        return model.coef_[0], float(model.intercept_[0])
+        scale = spread(features)
+        model = self._model().fit(features / scale, holds)
+        return model.coef_[0] / scale, float(model.intercept_[0])
 
     def _model(self) -> Any:
         from sklearn.linear_model import LogisticRegression
@@ -234,6 +236,11 @@ class Fitting:
             vector, intercept = self.plane(features[learned], holds[learned])
             right[held] = (features[held] @ vector + intercept > 0) == holds[held]
         return float((right[holds].mean() + right[~holds].mean()) / 2)
+
+
+def spread(values: Values) -> float:
+    """The root of the mean variance of columns `(n, d)`; 1 where nothing varies."""
+    return float(np.sqrt(values.var(0).mean())) or 1.0
 
 
 def check_both_hold(concepts: Tensor, names: Iterable[str]) -> None:
