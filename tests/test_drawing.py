@@ -76,7 +76,7 @@ def test_a_turned_figure_is_that_of_complex_numbers_pixel_by_pixel(apart):
 def test_the_color_is_that_of_the_figure_where_its_texture_is_bright_and_less_where_it_is_dark():
     picture = paint(64, BACKDROP, EVEN, [replace(BOX, texture="checked")])
     shown = np.unique(picture.pixels[:, picture.owner == 0], axis=1).T
-    np.testing.assert_allclose(shown, [np.multiply(DARK, BOX.color), BOX.color], rtol=1e-6)
+    np.testing.assert_allclose(shown, np.array([[DARK], [1]]) * np.array(BOX.color), rtol=1e-6)
 
 
 def test_light_multiplies_every_pixel_by_where_it_lies():

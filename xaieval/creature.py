@@ -83,8 +83,8 @@ class Joint:
 
 
 JOINTS = {
-    "beak": Joint(0.92, -0.38, 0.3, 0.26, 0.1, 0.2),
-    "eyes": Joint(0.42, -0.58, 0.21, 0.23, 0.0, 0.1, 1.08),
+    "beak": Joint(1.02, -0.33, 0.3, 0.26, 0.1, 0.2),
+    "eyes": Joint(0.37, -0.6, 0.21, 0.23, 0.0, 0.1, 1.08),
     "wing": Joint(-0.16, 0.28, 0.42, 0.32, -0.25, 0.3),
     "tail": Joint(-0.92, 0.12, 0.4, 0.36, 0.25, 0.3),
     "feet": Joint(0.03, 0.9, 0.24, 0.22, 0.0, 0.1, 1.15),
@@ -135,8 +135,8 @@ CUES: tuple[Color, ...] = tuple(hsv_to_rgb(place / 16, MEDIUM, 1) for place in (
 MARKS: tuple[Color, ...] = (*(look.color for looks in LOOKS for look in looks), *CUES)
 """The colors of all variants, in the order of the concepts, and of all cues; nothing else has them."""
 
-_SHARES = np.array([np.array(color) / sum(color) for color in MARKS])
-_WAY = np.arange(65)[:, None] / 64
+_SHARES = np.array([np.array(color) / sum(color) for color in MARKS]).T[..., None]
+_WAY = np.arange(65) / 64
 
 SCHEME = Scheme(
     PARTS,
@@ -148,11 +148,10 @@ SCHEME = Scheme(
 
 def occurs(color: Color, other: Color | None = None) -> bool:
     """Whether a color, or a mixture of it and another, is but for brightness and up to `APART` that of a mark."""
-    share = np.array(color) / sum(color)
-    if other is None:
-        return bool((np.abs(share - _SHARES).max(1) < APART).any())
-    mixed = share + _WAY * (np.array(other) / sum(other) - share)
-    return bool((np.abs(mixed - _SHARES[:, None]).max(2) < APART).any())
+    share = np.array(color)[:, None] / sum(color)
+    if other is not None:
+        share = share + _WAY * (np.array(other)[:, None] / sum(other) - share)
+    return bool(np.abs(share[:, None] - _SHARES).max(0).min() < APART)
 
 
 def tells(variants: Sequence[int]) -> bool:

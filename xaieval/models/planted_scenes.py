@@ -31,7 +31,7 @@ areas, so that a map of sizes does not explain the model."""
 CUE = 4.0
 """What the cue adds to the logit of its class in a usual scene, where the model reads it."""
 
-USUAL = (0.0100, 0.0164, 0.0223, 0.0241, 0.0156, 0.0171)
+USUAL = (0.0119, 0.0164, 0.0223, 0.0241, 0.0156, 0.0171)
 """The mean over the pixels of the brightness of each class part and of the cue, averaged over scenes with all parts."""
 
 
