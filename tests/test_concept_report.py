@@ -85,10 +85,12 @@ def made(base=None, **options):
 
 def test_what_is_said_of_each_concept():
     classifier, shown = made(), samples(70, seed=5)
-    lines, model = said(classifier, shown, tcav=QUICK)
+    found = said(classifier, shown, tcav=QUICK)
+    lines = found.lines
     assert [line.concept for line in lines] == list(SCHEME.concepts)
-    assert model == "the model in colors_bottleneck"
+    assert found.model == "the model in colors_bottleneck"
     inputs = torch.stack([one.input for one in shown])
+    assert found.right == pytest.approx(sum(classifier.logits(inputs).argmax(1) == targets(shown)) / 70)
     margins = scorer(classifier).logits(inputs)
     for j, line in enumerate(lines):
         assert one_of(shown, j).float().mean() == pytest.approx(line.holds)
@@ -103,6 +105,10 @@ def test_what_is_said_of_each_concept():
     assert lines[2].effect.interval.mean == pytest.approx(float(expected[lines[2].effect.target]), rel=1e-4)
 
 
+def targets(shown):
+    return torch.tensor([one.target for one in shown])
+
+
 def one_of(shown, concept):
     return torch.tensor([bool(one.parts.concepts[concept]) for one in shown])
 
@@ -110,9 +116,9 @@ def one_of(shown, concept):
 def test_tcav_looks_at_the_bottleneck_where_the_model_in_it_has_other_classes():
     base = seeded(lambda: nn.Sequential(*list(General().children())[:-1], nn.Linear(32, 7))).eval()
     classifier = made(Classifier(base, preprocess=Preprocess(SIDE, SIDE), name="seven"))
-    lines, model = said(classifier, samples(40, seed=5), tcav=QUICK)
-    assert model == "seven_bottleneck"
-    for line in lines:
+    found = said(classifier, samples(40, seed=5), tcav=QUICK)
+    assert found.model == "seven_bottleneck"
+    for line in found.lines:
         assert 5 * line.tcav == pytest.approx(round(5 * line.tcav))  # the head is linear: 0 or 1 in each of 5 runs
 
 
@@ -121,7 +127,7 @@ def test_the_verb_prints_a_line_for_each_concept(monkeypatch, capsys):
     monkeypatch.setattr(concept_report, "TCAV", lambda seed: QUICK)
     verbs.run_verb("concepts", ["model=planted", "dataset=planted", "dataset.limit=20"])
     said_ = capsys.readouterr().out
-    assert "Concepts of colors_bottleneck at layer 1, 20 samples of patches" in said_
+    assert "Concepts of colors_bottleneck at layer 1, 20 samples of patches, 1" in said_
     for name in SCHEME.concepts:
         assert f"\n{name}" in said_
     assert "corrected for all concepts (Holm)" in said_

@@ -77,6 +77,23 @@ class Line:
     p: float
 
 
+@dataclass(frozen=True)
+class Said:
+    """What is said of a bottleneck.
+
+    Attributes:
+        lines: Of its concepts.
+        model: Name of the model that TCAV looks at.
+        samples: Their number.
+        right: Share of the samples that the bottleneck predicts correctly.
+    """
+
+    lines: tuple[Line, ...]
+    model: str
+    samples: int
+    right: float
+
+
 def concepts(arguments: Sequence[str]) -> None:
     """`concepts [KEY=VALUE ...]`: a table of a bottleneck's concepts; of `scenes_bottleneck` on `scenes` unless told.
 
@@ -93,22 +110,20 @@ def concepts(arguments: Sequence[str]) -> None:
     samples = load(dataset, classifier)
     chosen = samples[: settings.limit] if settings.limit else samples
     try:
-        lines, model = said(classifier, chosen, settings.seed)
+        found = said(classifier, chosen, settings.seed)
     except UnsupportedError as error:
         raise ConfigError(str(error)) from error
-    sys.stdout.write(table(classifier, dataset.name, len(chosen), lines, model).text())
+    sys.stdout.write(table(classifier, dataset.name, found).text())
 
 
 def _named(group: str, arguments: Sequence[str]) -> bool:
     return any(argument.startswith(f"{group}=") for argument in arguments)
 
 
-def said(
-    classifier: Classifier, samples: Sequence[Sample], seed: int = 0, tcav: TCAV | None = None
-) -> tuple[list[Line], str]:
-    """A line for each concept of a bottleneck, and the name of the model that TCAV looks at.
+def said(classifier: Classifier, samples: Sequence[Sample], seed: int = 0, tcav: TCAV | None = None) -> Said:
+    """What is said of a bottleneck on samples.
 
-    That is the model in the bottleneck, where it has the same number of classes; else the bottleneck.
+    TCAV looks at the model in the bottleneck, where it has the same number of classes; else at the bottleneck.
 
     Args:
         classifier: A concept bottleneck.
@@ -134,7 +149,8 @@ def said(
     tested = (tcav or TCAV(seed=seed)).test(
         facts.features, facts.holds, facts.target, facts.sensitivity, torch.tensor([one.target for one in effects])
     )
-    return _lines(found, facts, effects, tested), looked_at.name
+    right = float((facts.logits.argmax(1) == facts.target).float().mean())
+    return Said(tuple(_lines(found, facts, effects, tested)), looked_at.name, len(facts.target), right)
 
 
 def _lines(found: Found, facts: Facts, effects: Sequence[Effect], tested: Tested) -> list[Line]:
@@ -218,13 +234,14 @@ def _told(chunk: Sequence[Sample], parts: Parts | None) -> tuple[Tensor, Parts]:
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def table(classifier: Classifier, dataset: str, count: int, lines: Sequence[Line], model: str) -> Table:
-    """The lines as a table, the most important concepts first."""
-    ordered = sorted(lines, key=lambda line: -abs(line.effect.interval.mean) if line.area == line.area else 1)
+def table(classifier: Classifier, dataset: str, given: Said) -> Table:
+    """What is said as a table, the most important concepts first."""
+    ordered = sorted(given.lines, key=lambda line: -abs(line.effect.interval.mean) if line.area == line.area else 1)
     found = bottleneck_of(classifier)
     rows = tuple(_row(line, classifier.categories) for line in ordered)
     return Table(
-        f"Concepts of {classifier.name} at layer {found.bottleneck.layer}, {count} samples of {dataset}",
+        f"Concepts of {classifier.name} at layer {found.bottleneck.layer}, {given.samples} samples of {dataset}, "
+        f"{given.right:.0%} of them predicted correctly",
         ("concept", "holds", "accuracy\nfitted", "AUC", "class", "adds to\nits logit", "95 %\ninterval", "TCAV", "p"),
         (rows,),
         (
@@ -232,7 +249,7 @@ def table(classifier: Classifier, dataset: str, count: int, lines: Sequence[Line
             "same; AUC: of the margin on these samples.",
             "adds: mean change of the logit of the class that it changes most, when the concept's score is set to its "
             "mean where it does not hold, or where it holds.",
-            f"TCAV: of that class in {model}; p: against random directions, corrected for all concepts (Holm).",
+            f"TCAV: of that class in {given.model}; p: against random directions, corrected for all concepts (Holm).",
         ),
     )
 
