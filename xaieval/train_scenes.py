@@ -61,14 +61,14 @@ class Recipe:
 
     network: str = "cnn"
     size: int = 64
-    count: int = 4000
+    count: int = 8000
     validation: int = 500
     dropped: float = 0.25
     correlated: float = 0.0
     spurious: float = 0.0
     epochs: int | None = None
     lr: float | None = None
-    batch: int = 64
+    batch: int = 32
     seed: int = 0
     folder: str | None = None
     device: str | None = None
