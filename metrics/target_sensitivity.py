@@ -31,9 +31,10 @@ class TargetSensitivity(PartMetric, Repeated):
     the other class's, for both classes. Of the pairs so confirmed it is the one of which the smaller difference is
     largest.
 
-    Higher is better. Bounds: 0 to 1. Chance: .5 for random maps; a map that does not depend on the class gets 0. Cost:
-    two explanations, and for all methods one forward for the image and one for each class that shares two parts. Needs:
-    parts, world and method. Undefined where no pair is confirmed, for a zero map, and `skipped: cost` over the budget.
+    Higher is better. Bounds: 0 to 1. Chance: .5 for maps drawn anew for each class; a map that does not depend on the
+    class, as that of a sentinel, gets 0. Cost: two explanations, and for all methods one forward for the image and one
+    for each class that shares two parts. Needs: parts, world and method. Undefined where no pair is confirmed, for a
+    zero map, and `skipped: cost` over the budget.
 
     Differs from the paper: the pair is the one confirmed most clearly, there one at random; parts that are hidden are
     not shared.
