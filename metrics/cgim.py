@@ -54,7 +54,7 @@ class CGIM(Metric):
     category: ClassVar[str] = "concepts"
     needs: ClassVar[tuple[str, ...]] = ("mask",)
     reference: ClassVar[str] = "arXiv:2501.19271"
-    without_value: ClassVar[str] = "fewer than two classes are predicted, or no concept can be compared"
+    without_value: ClassVar[str] = "nothing to compare"
     exceptions: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("values", "aggregate", "mask_beats_permuted"), "of the laws' three images one is predicted"),
         "undefined_masks": "that no concept holds in a sample says something of its class",
@@ -92,18 +92,48 @@ class CGIM(Metric):
         Args:
             values: Of M samples, `(M, 2 L + 2)`; rows that are NaN are left out.
         """
-        rows = values[~values.isnan().any(1)].double()
-        scores, holds = rows[:, :-2].chunk(2, 1)
-        classes, place = rows[:, -2].unique(return_inverse=True)
-        right = rows[:, -1:]
-        number = _sums(right, place, len(classes))
-        means = _sums(scores * right, place, len(classes)) / number
-        truth = _sums(holds, place, len(classes)) / _sums(torch.ones_like(right), place, len(classes))
-        means, truth = (table[number[:, 0] > 0] for table in (means, truth))
-        cosine = (means * truth).sum(0) / (means.norm(dim=0) * truth.norm(dim=0))
-        return cosine if len(means) > 1 else torch.full_like(cosine, torch.nan)
+        return _cosine(_products(*_sums(values[~values.isnan().any(1)].double())[1:]).sum(1))
+
+    def leave_one_out(self, values: Tensor) -> Tensor:
+        """See the base class: a sample changes the products of its own class alone."""
+        place, scores, right, holds, number = _sums(values.double())
+        own, of_class = _of_each(values.double()), [sums[place] for sums in (scores, right, holds, number)]
+        products = _products(scores, right, holds, number)
+        rest = _products(*(sums - one for sums, one in zip(of_class, own, strict=True)))
+        return _cosine(products.sum(1, keepdim=True) - products[:, place] + rest).nanmean(1)
 
 
-def _sums(values: Tensor, place: Tensor, count: int) -> Tensor:
-    """Sums `(count, K)` of the rows of values `(M, K)` by their place `(M,)`."""
-    return values.new_zeros(count, values.shape[1]).index_add_(0, place, values)
+def _of_each(rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What each of M samples adds to the four sums of its class.
+
+    Its scores `(M, L)` and 1 `(M, 1)` if it is predicted, else 0; which concepts hold, `(M, L)`; and 1, `(M, 1)`.
+    """
+    scores, holds = rows[:, :-2].chunk(2, 1)
+    right = rows[:, -1:]
+    return scores * right, right, holds, torch.ones_like(right)
+
+
+def _sums(rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The number of each sample's class `(M,)`, and the four sums over each of K classes."""
+    classes, place = rows[:, -2].unique(return_inverse=True)
+    scores, right, holds, number = (
+        one.new_zeros(len(classes), one.shape[1]).index_add_(0, place, one) for one in _of_each(rows)
+    )
+    return place, scores, right, holds, number
+
+
+def _products(scores: Tensor, right: Tensor, holds: Tensor, number: Tensor) -> Tensor:
+    """What each class adds to a cosine, `(6, K, L)`, nothing where no prediction is right.
+
+    The products of its mean score and truth with themselves and each other, whether each is not 0, and 1.
+    """
+    mean, truth = scores / right.clamp(min=1), holds / number.clamp(min=1)
+    facts = (mean * mean, truth * truth, mean * truth, (mean != 0).double(), (truth != 0).double())
+    return torch.stack((*facts, torch.ones_like(mean))) * (right > 0)
+
+
+def _cosine(products: Tensor) -> Tensor:
+    """The cosines `(*, L)` of sums over classes `(6, *, L)`, NaN where one is undefined."""
+    first, second, both, *present, classes = products
+    cosine: Tensor = both / (first * second).clamp(min=0).sqrt()
+    return cosine.masked_fill((torch.stack(present) < 0.5).any(0) | (classes < 1.5), torch.nan)

@@ -11,6 +11,7 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.input_x_gradient import InputXGradient
 from xaieval.attributions.permuted import Permuted
 from xaieval.classifier import Classifier
+from xaieval.component import Metric
 from xaieval.config import default
 from xaieval.laws.text_toys import Reader, embeddings
 from xaieval.laws.toys import seeded
@@ -171,10 +172,25 @@ def test_tables_have_its_jackknife():
     scores = np.asarray(found)
     assert reason is None
     assert np.mean(scores) == pytest.approx(CGIM().aggregate(values))
-    without = CGIM().aggregate(values[1:])
-    assert scores[0] - scores.mean() == pytest.approx(
-        (SAMPLES - 1) * (np.mean([CGIM().aggregate(_without(values, row)) for row in range(SAMPLES)]) - without)
-    )
+    without = [CGIM().aggregate(_without(values, row)) for row in range(SAMPLES)]
+    assert scores - scores.mean() == pytest.approx((SAMPLES - 1) * (np.mean(without) - np.array(without)))
+
+
+def test_leaving_one_out_may_take_a_class_or_a_concept():
+    """One after the other is what it has to give; of a class one sample is left, of a concept one score."""
+    weight, scores, holds, target = world()
+    kept = (target != 1) | (torch.arange(SAMPLES) == 6)
+    holds[:, 2], scores[:, 4] = False, 0.0
+    holds[10, 2], scores[12, 4] = True, 1.0
+    work = bound(weight, scores[kept], holds[kept], target[kept])
+    for maps in (InputXGradient()(work), Gradient()(work)):
+        values = CGIM()(work, maps).double()
+        expected = torch.stack([CGIM().by_concept(_without(values, row)) for row in range(len(values))])
+        torch.testing.assert_close(CGIM().leave_one_out(values), expected.nanmean(1))
+        torch.testing.assert_close(CGIM().leave_one_out(values), Metric.leave_one_out(CGIM(), values))
+    assert len(expected.isnan().sum(1).unique()) > 1
+    two = values[(values[:, -2] == 1) | (values[:, -2] == 2)]
+    assert CGIM().leave_one_out(two).isnan().sum() == int(two[two[:, -2] == 1, -1].sum())
 
 
 def _without(values, row):

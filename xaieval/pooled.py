@@ -68,7 +68,7 @@ def pseudo_values(metric: Metric, values: Sequence[Sequence[float]]) -> Scored:
     count, whole = len(table), metric.aggregate(table)
     if count == 1 or not np.isfinite(whole):
         return whole, None if np.isfinite(whole) else metric.without_value
-    without = np.array([metric.aggregate(torch.cat((table[:i], table[i + 1 :]))) for i in range(count)])
+    without = metric.leave_one_out(table).numpy()
     if not np.isfinite(without).all():
         return np.nan, ALONE
     return whole + (count - 1) * (without.mean() - without), None
