@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xaieval.component import Method
 from xaieval.concept_location import PLACES, importance, region_of, seen
-from xaieval.concept_model import at, bottleneck_of
+from xaieval.concept_model import at
 from xaieval.explicand import Explicand
 from xaieval.localization import Localization
 from xaieval.metrics.top_recall import TopRecall
@@ -43,7 +43,8 @@ class ConceptLocation(Repeated):
     Higher is better. Bounds: those of the metric. Cost: the forward that gives the concept scores, and `first`
     explanations (with `first=0` as many as concepts are seen in a sample), once for all metrics of the same maps.
     Needs: parts, method. Undefined where no concept counts, without masks where they are asked for, for a zero map of
-    the class, and `skipped: cost` over the budget. Models without concepts are refused.
+    the class, and `skipped: cost` over the budget. Models without concepts are refused
+    where parts are told.
 
     Differs from the paper: any method, any metric of localization, any class. Importance is a product with the margin;
     the paper's concept score has neither bias nor norm. What the paper divides by where a center is unknown is not
@@ -99,7 +100,6 @@ class ConceptLocation(Repeated):
 
     def undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
-        bottleneck_of(explicand.classifier)  # refuses others, whatever the samples tell
         reasons = super().undefined(explicand, attribution, units)
         if not self.lacking(explicand) and not self.too_costly(explicand, attribution):
             among = f" among the first {self.first}" if self.first else ""

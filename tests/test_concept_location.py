@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from known_answers import constant, ids, normal, random
+from known_answers import Smooth, constant, ids, normal, random
 from metric_promises import NoHost
 from torch import nn
 
@@ -312,8 +312,9 @@ def test_without_a_place_there_is_no_value(metric, told, reason):
     assert [name for name, holds in reasons.items() if bool(holds.any())] == [reason]
 
 
-def test_without_parts_there_is_no_value():
-    where = classifier().explicand(squares(), 0)
+@pytest.mark.parametrize("model", [classifier(), Classifier(Smooth())], ids=["bottleneck", "no bottleneck"])
+def test_without_parts_there_is_no_value(model):
+    where = model.explicand(squares(), 0)
     values, reasons = clm(1).evaluate(where, InputXGradient()(where), InputXGradient())
     assert values.isnan().all()
     assert reasons["no parts"].all()
