@@ -69,7 +69,6 @@ class ConceptLocation(Repeated):
     reference: ClassVar[str] = "arXiv:2501.19271"
     exceptions: ClassVar[dict[str, str]] = {
         "counted": "gradients of concepts begin inside the model, where the law does not look for them",
-        "memory": "the law's networks have no concepts",
     }
     metric: Localization = TopRecall()
     first: int = 1
