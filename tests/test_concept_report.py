@@ -76,7 +76,9 @@ def test_a_concept_that_always_holds_has_no_effect_that_is_known():
     margins, holds, logits, head = drawn()
     found = strongest(changes(margins, holds | True, logits, head, 0))
     assert np.isnan(found.interval.mean)
-    assert found.interval.n == 0
+    assert (found.target, found.interval.n) == (-1, 0)
+    ignored = strongest(changes(margins, holds, logits, 0 * head, 0))
+    assert (ignored.target, ignored.interval.mean) == (-1, 0)
 
 
 def made(base=None, **options):

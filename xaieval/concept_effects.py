@@ -18,7 +18,7 @@ class Effect:
     """The importance of a concept for a class.
 
     Attributes:
-        target: The class.
+        target: The class; -1 where no class changes, or nothing is known.
         interval: Mean change of its score, with an interval over samples.
     """
 
@@ -67,6 +67,7 @@ def strongest(change: Tensor, groups: Sequence[Hashable] | None = None, seed: in
         groups: The source of each sample, see `xaieval.statistics.bootstrap_interval`.
         seed: Of the resamples.
     """
-    means = change.mean(0)
-    target = int(means.abs().nan_to_num().argmax())
-    return Effect(target, bootstrap_interval(change[:, target].double().numpy(), groups, seed=seed))
+    means = change.mean(0).abs().nan_to_num()
+    largest = int(means.argmax())
+    interval = bootstrap_interval(change[:, largest].double().numpy(), groups, seed=seed)
+    return Effect(largest if means[largest] > 0 else -1, interval)

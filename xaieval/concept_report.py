@@ -255,14 +255,14 @@ def table(classifier: Classifier, dataset: str, given: Said) -> Table:
 
 
 def _row(line: Line, categories: Sequence[str] | None) -> tuple[Entry, ...]:
-    unknown = line.area != line.area
-    target = "-" if unknown else str(line.effect.target) if categories is None else categories[line.effect.target]
+    target = line.effect.target
+    named = "-" if target < 0 else str(target) if categories is None else categories[target]
     cells = (
         line.concept,
         number(line.holds, 2),
         number(line.fitted, 2),
         number(line.area, 2),
-        target,
+        named,
         number(line.effect.interval.mean, 2),
         _span(line.effect.interval),
         number(line.tcav, 2),
