@@ -210,6 +210,16 @@ def reasons(metric, where, attribution):
     return values, {name for name, rows in found.items() if bool(rows.any())}
 
 
+class Mistaken(Use):
+    """Takes all scenes for those of class 1."""
+
+    def __init__(self):
+        super().__init__(WEIGHTS)
+
+    def forward(self, x):
+        return super().forward(x) + torch.tensor([0.0, 99, 0, 0])
+
+
 def test_undefined_with_a_reason():
     where = bound(model(), [shown(0)], 0)
     for metric in METRICS[:5]:
@@ -219,6 +229,9 @@ def test_undefined_with_a_reason():
     wrong = bound(Use((0.0,) * 6), [shown(0)], 2)  # all logits tie, so that class 0 is predicted
     assert reasons(ControlledSyntheticDataCheck(), wrong, part_map([[1.0] * 6]))[1] == {"not predicted correctly"}
     assert reasons(PartCompleteness(), wrong, part_map([[1.0] * 6]))[1] == {"not predicted correctly"}
+    mistaken = bound(Mistaken(), [shown(0)])  # explained is the class predicted, which the scene does not show
+    assert mistaken.target.tolist() == [1]
+    assert reasons(ControlledSyntheticDataCheck(), mistaken, part_map([[1.0] * 6]))[1] == {"not predicted correctly"}
     untold = bound(model(), [shown(0, drawn=(0, 5))], 1)
     found = reasons(ControlledSyntheticDataCheck(), untold, part_map([[1.0] * 6]))[1]
     assert "class not told by seen parts" in found
