@@ -83,7 +83,7 @@ def test_it_learns(tmp_path, network):
         "folder": str(tmp_path / "model"),
     }
     found = said(replace(SMALL, network=network, **options).trained(QUIET))
-    assert found["epoch_results"][-1]["loss"] < 1 < 2 < found["epoch_results"][0]["loss"]
+    assert found["epoch_results"][-1]["loss"] < 1.5 < 2 < found["epoch_results"][0]["loss"]
 
 
 def test_the_same_recipe_gives_the_same_weights_and_is_not_trained_twice(trained, tmp_path, monkeypatch):
