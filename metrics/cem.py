@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from xaieval.explicand import Explicand
 from xaieval.localization import Detection, top_share
 
 
@@ -33,9 +34,11 @@ class CEM(Detection):
 
     Raises:
         ValueError: Less than one feature.
+        UnsupportedError: The features are no concepts.
     """
 
     category: ClassVar[str] = "concepts"
+    exceptions: ClassVar[dict[str, str]] = {"memory": "the features of the law's images are no concepts"}
     reference: ClassVar[str] = "arXiv:2501.19271"
     top: int = 1
 
@@ -43,6 +46,11 @@ class CEM(Detection):
         """Check the options."""
         if self.top < 1:
             raise ValueError(f"CEM: top is the number of features that are looked at, at least 1, got {self.top}")
+
+    def region(self, explicand: Explicand, mask: Tensor) -> Tensor:
+        """The concepts that hold; other features are refused."""
+        explicand.modality.concepts()
+        return mask
 
     def found(self, scores: Tensor, region: Tensor) -> Tensor:
         """The expected share of the first l inside, over random breaks of ties."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from xaieval.component import Method, Metric
 from xaieval.explicand import Explicand
-from xaieval.unsupported import UnsupportedError
 
 SOURCES = ("attribution", "scores")
 
@@ -46,6 +45,7 @@ class CGIM(Metric):
 
     Raises:
         ValueError: Other scores.
+        UnsupportedError: The features are no concepts.
     """
 
     pooled: ClassVar[bool] = True
@@ -57,6 +57,7 @@ class CGIM(Metric):
     without_value: ClassVar[str] = "nothing to compare"
     exceptions: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("values", "aggregate", "mask_beats_permuted"), "of the laws' three images one is predicted"),
+        "memory": "the features of the law's images are no concepts",
         "undefined_masks": "that no concept holds in a sample says something of its class",
     }
     of: str = "attribution"
@@ -68,11 +69,7 @@ class CGIM(Metric):
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """Each sample's scores, which concepts hold, its class, and whether it is predicted, `(N, 2 L + 2)`."""
-        if explicand.modality.ragged:
-            raise UnsupportedError(
-                "CGIM compares features between samples, and a text has tokens of its own",
-                "choose the head of a concept bottleneck, such as model=scenes_bottleneck_head",
-            )
+        explicand.modality.concepts()  # refuses other features, which differ from sample to sample
         assert explicand.mask is not None  # it is among what the metric needs
         scores = explicand.features(attribution if self.of == "attribution" else explicand.inputs, units).flatten(1)
         holds = explicand.mask if explicand.present is None else explicand.mask & explicand.present

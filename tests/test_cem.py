@@ -12,13 +12,17 @@ from xaieval.attributions.constant import Constant
 from xaieval.classifier import Classifier
 from xaieval.config import default
 from xaieval.metrics.cem import CEM
+from xaieval.modalities.images import Images
 from xaieval.modalities.vectors import Vectors
+from xaieval.unsupported import UnsupportedError
 
 CONCEPTS = 9
 
 
 @pytest.mark.parametrize("promise", PROMISES)
-def test_promise(promise):
+def test_promise(promise, monkeypatch):
+    """Kept on pixels that pass for concepts."""
+    monkeypatch.setattr(Images, "concepts", lambda self: ())
     promise(CEM(top=5))
 
 
@@ -103,12 +107,10 @@ def test_nothing_to_tell_apart_is_undefined():
     assert reasons["mask covers everything"].tolist() == [False, False, True]
 
 
-def test_images_have_pixels_as_features():
-    """The one brightest pixel, on the object or not."""
-    maps, mask = torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
-    maps[0, 0, 1, 1], maps[1, 0, 3, 3], mask[:, :2, :2] = 1, 1, True
-    work = bind(constant(), random(2, 3, 4, 4), mask=mask)
-    assert CEM(above_chance=False)(work, maps).tolist() == [1, 0]
+def test_pixels_are_no_concepts():
+    work = bind(constant(), random(2, 3, 4, 4), mask=torch.ones(2, 4, 4, dtype=torch.bool))
+    with pytest.raises(UnsupportedError, match="a concept means nothing for this kind of input"):
+        CEM()(work, work.inputs)
 
 
 def test_bad_options_are_refused():

@@ -210,7 +210,7 @@ def test_texts_are_refused():
     inputs = embeddings(2)
     there = torch.ones_like(inputs[:, 0], dtype=torch.bool)
     work = classifier.explicand(inputs, 0, mask=there, present=there, attended=there)
-    with pytest.raises(UnsupportedError, match="CGIM compares features between samples, and a text has tokens of its"):
+    with pytest.raises(UnsupportedError, match="a concept means nothing for this kind of input"):
         CGIM()(work, Gradient()(work))
 
 

@@ -277,7 +277,8 @@ def test_the_ground_truth_of_a_concept_without_masks_is_its_center():
 
 def test_other_methods_explain_concepts_as_they_explain_classes():
     """Grad-CAM of a color's mean is its channel, positive; RISE finds the square that a color is on."""
-    assert value(ConceptLocation(RelevanceMass(), 3, "mask"), bound(), GradCAM()).tolist() == [1]
+    for method in (GradCAM(), GradCAM(layer="base.0")):
+        assert value(ConceptLocation(RelevanceMass(), 3, "mask"), bound(), method).tolist() == [1]
     metric = ConceptLocation(PointingGame(tolerance=3), 1, "mask", budget=0)
     assert value(metric, bound(), RISE(samples=600, grid=4)).tolist() == pytest.approx([1])
 

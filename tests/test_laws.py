@@ -47,7 +47,7 @@ CASES = [
 
 REFUSES_TEXTS = {
     "blur_ig": "a blur means nothing for this kind of input",
-    **dict.fromkeys(("cgim", "cgim_scores"), "CGIM compares features between samples"),
+    **dict.fromkeys(("cem", "cem_1", "cem_3", "cem_5", "cgim", "cgim_scores"), "a concept means nothing for this kind"),
     "coam": "the model has no concepts",
     "causal_path": "no layer that takes and gives activations|no layer that gives the logits",
     "road": "interpolating what is gone means nothing for this kind of input",

@@ -37,7 +37,7 @@ REFUSED = {
     "causal_path": "has no layer that takes and gives activations",
     "blur_ig": "a blur means nothing for this kind of input (text)",
     "road": "interpolating what is gone means nothing for this kind of input (text)",
-    **dict.fromkeys(("cgim", "cgim_scores"), "a text has tokens of its own"),
+    **dict.fromkeys(("cem", "cem_1", "cem_3", "cem_5", "cgim", "cgim_scores"), "a concept means nothing for this kind"),
 }
 BOTH = pytest.mark.parametrize("words", [False, True])
 

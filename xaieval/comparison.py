@@ -27,10 +27,13 @@ ENOUGH = 20
 DOUBTED = "✗"
 """Before the name of a metric whose order of methods is not to be believed."""
 
-CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "complexity", "axioms", "fairness")
+CATEGORIES = (
+    *("faithfulness", "localization", "concepts", "robustness", "randomization"),
+    *("complexity", "axioms", "fairness"),
+)
 """The order of the columns."""
 
-RANKING = ("faithfulness", "localization")
+RANKING = ("faithfulness", "localization", "concepts")
 """Categories that decide the order of the methods: a map that knows nothing can be perfectly robust and sparse."""
 
 COSTS = (
@@ -119,6 +122,11 @@ class Column:
         """Name, marked where it is not to be ranked by, then direction and range."""
         name = f"{DOUBTED} {self.name}" if self.doubt else self.name
         return f"{name}\n{'↑' if self.higher_is_better else '↓'} {_range(self.lowest, self.highest)}".rstrip()
+
+    @property
+    def undefined(self) -> bool:
+        """Whether it means nothing for this model and dataset: no method has a score, and none failed or is missing."""
+        return not any(score.valid or score.errors or score.absent for score in self.scores.values())
 
     @property
     def decimals(self) -> int:

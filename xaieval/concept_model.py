@@ -149,12 +149,24 @@ class AtConcept(Explicand):
             made.parent = self.parent
         return made
 
+    def activations(self, layers: Sequence[str], arrived: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+        """See `Inner`; a layer may also be named as in the bottleneck, as whoever chose it did."""
+        found = super().activations([_inner(name) for name in layers], arrived)
+        return {name: found[_inner(name)] for name in layers}
+
     def outputs(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """See `Inner`."""
+        """See `Inner` and `activations`."""
         if self.parent is None:
-            return super().outputs(layers)
-        found = self.parent.outputs(tuple(name.removeprefix(f"{PART}.") for name in layers))
-        return {f"{PART}.{name}": output for name, output in found.items()}
+            found = super().outputs([_inner(name) for name in layers])
+        else:
+            own = self.parent.outputs(tuple(name.removeprefix(f"{PART}.") for name in layers))
+            found = {_inner(name): output for name, output in own.items()}
+        return {name: found[_inner(name)] for name in layers}
+
+
+def _inner(layer: str) -> str:
+    """The name in the scorer of a layer that has this name there or in the bottleneck."""
+    return layer if layer.startswith(f"{PART}.") else f"{PART}.{layer}"
 
 
 @dataclass(frozen=True, eq=False)

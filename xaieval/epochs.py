@@ -39,8 +39,8 @@ class Schedule:
         seed: Of all draws.
     """
 
-    epochs: int = 2
-    lr: float = 5e-5
+    epochs: int = 3
+    lr: float = 1e-4
     batch: int = 32
     seed: int = 0
 

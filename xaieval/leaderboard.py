@@ -28,7 +28,7 @@ from xaieval.comparison import (
 )
 from xaieval.evidence import evidences
 from xaieval.kept_verdicts import Column as Judged
-from xaieval.leaderboard_notes import notes_of
+from xaieval.leaderboard_notes import notes_of, nowhere
 from xaieval.pooled import reachable
 from xaieval.statistics import independent
 from xaieval.table import Entry, Table
@@ -83,6 +83,11 @@ class Leaderboard:
         drawn = "" if self.sources == self.samples else f" from {self.sources} sources"
         return f"{self.dataset}, {self.model}: {self.samples} samples{drawn}{few}"
 
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The metrics that are defined for the model and the dataset: any method has a score, or failed at one."""
+        return tuple(column for column in self.columns if not column.undefined) or self.columns
+
     def text(self) -> str:
         """Aligned text, without colors and never cut."""
         return self._table(_in_short).text()
@@ -101,7 +106,7 @@ class Leaderboard:
         Nine metrics fit into 120 columns, as cost and valid cells stand below a method's name.
         """
         entries = {method.name: tuple(self._entries(method, _in_short)) for method in self.methods}
-        headings = [_stacked(column) for column in self.columns]
+        headings = [_stacked(column) for column in self.shown]
         widths = list(map(_width, headings, zip(*entries.values(), strict=True)))
         room = width - sum(widths) - len(widths)
         if room < 16:
@@ -121,7 +126,13 @@ class Leaderboard:
 
     def notes(self) -> tuple[str, ...]:
         """How to read the numbers, and what is undefined or went wrong."""
-        return (*notes_of(self.columns, self.methods), *self._reachable())
+        return (*notes_of(self.shown, self.methods), *self._not_shown(), *self._reachable())
+
+    def _not_shown(self) -> Iterator[str]:
+        """The metrics that are defined for no method."""
+        note = nowhere([column for column in self.columns if column not in self.shown])
+        if note:
+            yield note
 
     def _reachable(self) -> Iterator[str]:
         """What metrics that have a best value could reach on these samples."""
@@ -132,17 +143,17 @@ class Leaderboard:
 
     def _entries(self, method: Method, style: Style) -> Iterator[Entry]:
         rivals = [line.name for line in self.methods if not line.sentinel]
-        for column in self.columns:
+        for column in self.shown:
             yield Entry(_cell(column, method.name, style), method.name in column.best(rivals))
 
     def _valid(self, method: Method) -> str:
-        valid = sum(column.scores[method.name].valid for column in self.columns)
-        return f"{100 * valid / sum(column.samples for column in self.columns):.0f}"
+        valid = sum(column.scores[method.name].valid for column in self.shown)
+        return f"{100 * valid / sum(column.samples for column in self.shown):.0f}"
 
     def _table(self, style: Style) -> Table:
         headings = (
             "method",
-            *(headed(column, [column.common]) for column in self.columns),
+            *(headed(column, [column.common]) for column in self.shown),
             "valid\n%",
             "forwards",
             "backwards",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from xaieval.comparison import DOUBTED, ENOUGH, Column, Method, Score, deciding
@@ -22,6 +23,16 @@ def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str,
         _listed("Errors", map(_errors, columns)),
     ]
     return tuple(note for note in notes if note)
+
+
+def nowhere(columns: Sequence[Column]) -> str:
+    """The metrics without a score of any method, by the reason that most methods have."""
+    names: dict[str, list[str]] = {}
+    for column in columns:
+        reasons = Counter(reason for score in column.scores.values() for reason in score.reasons)
+        (reason, _), *_ = reasons.most_common(1) or [("no samples", 0)]
+        names.setdefault(reason.removeprefix(f"{UNSUPPORTED}: "), []).append(column.name)
+    return _listed("Defined for no method", (f"{', '.join(found)} ({reason})" for reason, found in names.items()))
 
 
 def _order(columns: Sequence[Column]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import re
@@ -20,6 +21,7 @@ from xaieval.component import Metric
 from xaieval.cost import Cost, Ledger
 from xaieval.explicand import UNITS, Explicand
 from xaieval.laws.components import composed
+from xaieval.laws.part_toys import Named
 from xaieval.pages import (
     CONCEPTS,
     SIDE,
@@ -88,12 +90,12 @@ def measured(metric: Metric) -> tuple[Cost, Cost, list[str]]:
 
     Each method is one gradient: at the input, and at a noisy copy of it, so that the two share none. A metric that
     needs the host cannot run without values: it is counted on a tiny network. One that reads concepts is counted on
-    those of ResNet-18.
+    those of ResNet-18, one whose features are concepts on pixels that pass for them.
     """
-    try:
-        return _measured(metric, photo(bool(metric.syncs)))
-    except UnsupportedError:
-        return _measured(metric, photo(False, CONCEPTS))
+    for network in ("resnet18", CONCEPTS):
+        with contextlib.suppress(UnsupportedError):
+            return _measured(metric, photo(bool(metric.syncs), network))
+    return _measured(metric, photo(False, modality=Named()))
 
 
 def _measured(metric: Metric, explicand: Explicand) -> tuple[Cost, Cost, list[str]]:

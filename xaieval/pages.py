@@ -19,6 +19,7 @@ from xaieval.laws.bottleneck_toys import bottleneck
 from xaieval.laws.part_toys import told
 from xaieval.laws.toys import SIDE as SMALL_SIDE
 from xaieval.laws.toys import images, names, seeded
+from xaieval.modalities.modality import Modality
 from xaieval.parts import Parts
 
 SIDE = 224
@@ -30,12 +31,13 @@ CONCEPTS = "concepts"
 # -- what evaluations are counted on -----------------------------------------------------------------------------------
 
 
-def photo(values: bool, network: str = "resnet18") -> Explicand:
+def photo(values: bool, network: str = "resnet18", modality: Modality | None = None) -> Explicand:
     """One input of 224 x 224 pixels with a mask and parts: random on a tiny network, or none on one of torchvision's.
 
     Args:
         values: Whether there are values.
         network: Its name, or `CONCEPTS` for a concept bottleneck of ResNet-18.
+        modality: What the input is said to be; None: an image.
     """
     if values:
         classifier, inputs = Classifier(seeded(Tiny), batch_size=64), images(1, SIDE)
@@ -46,7 +48,7 @@ def photo(values: bool, network: str = "resnet18") -> Explicand:
             module = get_model("resnet18" if network == CONCEPTS else network, weights=None)
             module = bottleneck(module, "layer4", 512) if network == CONCEPTS else module
             inputs = torch.empty(1, 3, SIDE, SIDE)
-            classifier = Classifier(module, device="meta", batch_size=64)
+            classifier = Classifier(module, device="meta", batch_size=64, modality=modality)
     mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool, device=inputs.device)
     mask[:, : SIDE // 2, : SIDE // 2] = True
     return classifier.explicand(inputs, 0, names(1), mask=mask, parts=_parts())

@@ -71,6 +71,7 @@ class Subject:
         mask: Digest of its mask and of what is told of its parts, or None where it has neither.
         note: What is missing of it, in a sentence.
         ragged: Whether it may be padded, as a text may.
+        told: Whether it has a mask, parts and a world: what is told of some samples of a batch must be of all.
     """
 
     index: int
@@ -82,6 +83,7 @@ class Subject:
     mask: str | None
     note: str = ""
     ragged: bool = False
+    told: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, index: int, sample: Sample, dataset: str, target: str) -> Subject:
@@ -100,7 +102,8 @@ class Subject:
         mask = _marked(sample)
         note = "" if sample.reading is None else sample.reading.note
         shape, ragged = tuple(sample.input.shape), sample.reading is not None
-        return cls(index, sample.id, sample.sources, sample.target, shape, key, mask, note, ragged)
+        told = tuple(fact is not None for fact in (sample.mask, sample.parts, sample.world))
+        return cls(index, sample.id, sample.sources, sample.target, shape, key, mask, note, ragged, told)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def cells(subjects: Sequence[Subject], methods: Sequence[Part], metrics: Sequenc
 
 
 def chunks(lacking: Sequence[Cell]) -> Iterator[Chunk]:
-    """The lacking cells, in chunks of subjects of one shape that lack the same and all have a mask, or all none.
+    """The lacking cells, in chunks of subjects of one shape that lack the same and of which as much is told.
 
     Texts of near length share a chunk, which is larger: they are small, and padding costs.
     """
@@ -194,7 +197,7 @@ def chunks(lacking: Sequence[Cell]) -> Iterator[Chunk]:
     groups: dict[Any, list[Subject]] = {}
     for subject, pairs in missing.items():
         shape = subject.shape[:-1] if subject.ragged else subject.shape
-        groups.setdefault((tuple(pairs), shape, subject.mask is None, subject.ragged), []).append(subject)
+        groups.setdefault((tuple(pairs), shape, subject.told, subject.ragged), []).append(subject)
     for (pairs, *_, ragged), subjects in groups.items():
         by_method: dict[Part, list[Part]] = {}
         for method, metric in pairs:

@@ -25,14 +25,14 @@ from xaieval.adapters import as_method
 from xaieval.component import Method, Metric
 from xaieval.laws import methods, metrics, texts
 from xaieval.laws.components import composed
-from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, DECIDING, POOLING, READING
+from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, DECIDING, NAMED, POOLING, READING
 from xaieval.laws.guards import LawBroken
 from xaieval.unsupported import UnsupportedError
 
 __all__ = ["LawBroken", "Result", "check", "composed", "laws_of", "name_of", "report", "verify"]
 
 Law = Callable[..., None]
-OTHERS = {CONVOLUTIONAL: (ATTENDING, DECIDING), POOLING: (READING,), READING: (POOLING,)}
+OTHERS = {CONVOLUTIONAL: (ATTENDING, DECIDING, NAMED), POOLING: (READING,), READING: (POOLING,)}
 """What a component that refuses the networks of a law is held to it on, in this order."""
 
 

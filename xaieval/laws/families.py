@@ -149,6 +149,7 @@ DECIDING = replace(
     written={kind: partial(bottleneck_toys.written, kind) for kind in ("module", "in place", "function")},
     planted=bottleneck_toys.bright,
 )
+NAMED = replace(CONVOLUTIONAL, bind=partial(toys.explicand, modality=part_toys.Named()))
 READING = Family(
     general=text_toys.Reader,
     written={kind: partial(text_toys.Reader, kind) for kind in ("module", "function", "softmax")},

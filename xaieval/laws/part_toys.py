@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xaieval.laws.toys import SIDE, images
+from xaieval.modalities.images import Images
 from xaieval.parts import Parts, Scheme
 
 CLASSES = ((0, 0, 1, 1, 0), (0, 0, 0, 0, 1), (1, 1, 0, 0, 2), (1, 1, 1, 1, 3))
@@ -20,6 +21,15 @@ SCHEME = Scheme(NAMES, tuple(f"{name}: {kind}" for name in NAMES for kind in "ab
 CORNERS = ((1, 1), (1, 11), (6, 6), (11, 1), (11, 11))
 OBJECTS = ((0, 6), (14, 6))
 GRAY = 0.5
+
+
+@dataclass(frozen=True)
+class Named(Images):
+    """Images whose pixels are said to be concepts."""
+
+    def concepts(self) -> tuple[str, ...]:
+        """Without names."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False)

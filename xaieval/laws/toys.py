@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
 from xaieval.explicand import Explicand
+from xaieval.modalities.modality import Modality
 
 SIDE = 16
 CLASSES = 4
@@ -273,12 +274,13 @@ def explicand(
     mask: Tensor | None = None,
     present: Tensor | None = None,
     device: str | None = None,
+    modality: Modality | None = None,
     **told: Any,
 ) -> Explicand:
     """A model and inputs, with names and classes where none are given; `told` are parts and worlds."""
     inputs = images() if inputs is None else inputs
     if isinstance(module, nn.Module):
-        module = Classifier(module, batch_size=batch_size, device=device)
+        module = Classifier(module, batch_size=batch_size, device=device, modality=modality)
     return module.explicand(
         inputs,
         classes(len(inputs)) if target is None else target,

@@ -141,6 +141,10 @@ class Modality:
         """A Gaussian in the middle with standard deviation `width` times the side, `(N, 1, *F)`."""
         self._refuse("a middle")
 
+    def concepts(self) -> tuple[str, ...]:
+        """What the features are called where they are concepts; empty where they have no names."""
+        self._refuse("a concept", "choose the head of a concept bottleneck, such as model=scenes_bottleneck_head")
+
     def numbers(self, inputs: Tensor, present: Tensor | None) -> Tensor | None:
         """Each feature's number among those of its input, `(N, *F)`; None: its place in the tensor.
 

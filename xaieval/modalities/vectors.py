@@ -38,6 +38,10 @@ class Vectors(Modality):
         labels = torch.arange(count, device=inputs.device).expand(len(inputs), -1)
         return Segments(labels if present is None else labels.masked_fill(~present, count), count)
 
+    def concepts(self) -> tuple[str, ...]:
+        """The names."""
+        return self.names
+
     def places(self, inputs: Tensor, axis: int) -> Tensor:
         """None."""
         self._refuse("a window of neighbors")
