@@ -213,6 +213,29 @@ def test_a_column_with_few_sources_does_not_rank():
     assert found.notes()[2].endswith("is the best mean. Too few sources to rank: pointing_game (15).")
 
 
+def test_what_is_defined_for_no_method_is_named_below_the_table():
+    def none(name, metric, reason):
+        return cells(name, metric, [reason] * 25)
+
+    good = [cells(name, "insertion", [mean] * 25) for name, mean in (("a", 0.9), ("b", 0.1))]
+    lacking = [
+        none("a", "pointing_game", "unsupported layers: the model has no concepts"),
+        none("b", "pointing_game", "no parts"),
+    ]
+    more = [
+        none("c", "pointing_game", "unsupported layers: the model has no concepts"),
+        cells("c", "insertion", [0.5] * 25),
+    ]
+    found = board(*good, *lacking, *more)
+    assert [shown.name for shown in found.shown] == ["insertion"]
+    assert {shown.name for shown in found.columns} == {"insertion", "pointing_game"}
+    assert "Defined for no method: pointing_game (the model has no concepts)." in found.notes()
+    assert "pointing_game" not in found.text().split("\n")[2]
+    assert set(found.frame()["metric"]) == {"insertion", "pointing_game"}
+    assert "100" in found.text().split("\n")[6]  # of the cells that are defined
+    assert [shown.name for shown in board(*lacking).shown] == ["pointing_game"]
+
+
 # Names
 
 
