@@ -29,6 +29,7 @@ bench: .venv/.ready-dev
 	$(BIN)/python -m xaieval.bench
 	$(BIN)/python -m xaieval.bench_grid
 	$(BIN)/python -m xaieval.bench_text
+	$(BIN)/python -m xaieval.bench_concepts
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage*
