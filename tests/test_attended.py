@@ -14,6 +14,7 @@ from xaieval.attributions.integrated_gradients import IntegratedGradients
 from xaieval.classifier import Classifier
 from xaieval.laws import composed
 from xaieval.laws.components import SMALL, limited
+from xaieval.laws.part_toys import Named
 from xaieval.laws.toys import General, Ignoring, Transformer, classes, images, names, seeded
 from xaieval.unsupported import UnsupportedError
 
@@ -44,7 +45,7 @@ def together(network, **options):
     """Three samples in batches of two, which share no attended features."""
     there = attended()
     masks = random(3, 16, 16, seed=8) > 0.7
-    classifier = Classifier(Reading(seeded(network)), batch_size=2)
+    classifier = Classifier(Reading(seeded(network)), batch_size=2, modality=Named())
     return classifier.explicand(images(), classes(3), names(3), masks, there, there, **options)
 
 
@@ -53,7 +54,7 @@ def alone(network):
     there, masks = attended(), random(3, 16, 16, seed=8) > 0.7
     for row in range(3):
         part = slice(row, row + 1)
-        classifier = Classifier(Ignoring(seeded(network), there[row]), batch_size=2)
+        classifier = Classifier(Ignoring(seeded(network), there[row]), batch_size=2, modality=Named())
         yield classifier.explicand(images()[part], classes(3)[part], names(3)[part], masks[part], there[part])
 
 

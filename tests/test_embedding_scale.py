@@ -33,7 +33,7 @@ from xaieval.modalities.texts import Texts
 from xaieval.perturbation import Gaussian, NoisyBaseline
 from xaieval.unsupported import UnsupportedError
 
-METHODS = dict(composed("method"))
+METHODS = {name: method for name, method in composed("method") if "world" not in method.needs}
 METRICS = dict(composed("metric"))
 FACTOR = 10.0
 SHOWN = present()

@@ -14,7 +14,9 @@ from xaieval.laws.components import limited
 from xaieval.laws.toys import seeded
 from xaieval.support import BUDGET
 
-METHODS = {name: method for name, method in composed("method") if isinstance(method, Method)}
+METHODS = {
+    name: method for name, method in composed("method") if isinstance(method, Method) and "world" not in method.needs
+}
 
 
 def resnet18(channels):

@@ -384,6 +384,8 @@ BROKEN_METRICS = [
     ("undefined_maps", broken_metric(lambda e, a: spread(e, a).nan_to_num().cumsum(0))),
     ("undefined_units", broken_metric(spread, accepts=("gradient",), undefined=spends_first)),
     ("undefined_masks", broken_metric(lambda e, a: (a[:, 0] * e.mask).flatten(1).sum(1), needs=("mask",))),
+    ("undefined_parts", broken_metric(spread, needs=("world",), lacking=lambda self, explicand: "")),
+    ("true_parts_beat_negated", broken_metric(lambda e, a: 0 * spread(e, a), needs=("world",), category="concepts")),
     ("once", broken_metric(spends)),
     ("seed", broken_metric(spread, seed=0)),
     ("exact_beats_permuted", broken_metric(spread, category="faithfulness")),

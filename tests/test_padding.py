@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 
 from xaieval.models.hf import Embedded  # noqa: E402
 
-METHODS = dict(composed("method"))
+METHODS = {name: method for name, method in composed("method") if "world" not in method.needs}
 METRICS = dict(composed("metric"))
 WIDTH, PAD, MASK, FURTHER = 16, 1, 4, (1, 7, 40)
 TEXTS = (torch.arange(9) * 3 % 25 + 5, torch.arange(6) * 4 % 25 + 5)
@@ -34,6 +34,7 @@ REFUSED = {
     **dict.fromkeys(("excitation_backprop", "contrastive_excitation_backprop"), NO_EXCITATION),
     **dict.fromkeys(("guided_backprop", "deconvnet"), NO_RECTIFIERS),
     **dict.fromkeys(("deeplift", "lrp", "lrp_alpha2_beta1", "lrp_epsilon_gamma_box"), NO_RULE),
+    "coam": "the model has no concepts",
     "causal_path": "has no layer that takes and gives activations",
     "blur_ig": "a blur means nothing for this kind of input (text)",
     "road": "interpolating what is gone means nothing for this kind of input (text)",

@@ -48,7 +48,7 @@ from xaieval.modalities.texts import Texts
 from xaieval.segments import Segments
 from xaieval.unsupported import UnsupportedError
 
-METHODS = dict(composed("method"))
+METHODS = {name: method for name, method in composed("method") if "world" not in method.needs}
 METRICS = dict(composed("metric"))
 SHOWN = present()
 

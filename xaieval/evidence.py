@@ -31,7 +31,11 @@ Scored = TypeVar("Scored", pd.DataFrame, "pd.Series[float]")
 
 _PERMUTED = "xaieval.attributions.permuted.Permuted"
 
-ORACLES = ("xaieval.attributions.greedy_insertion.GreedyInsertion", "xaieval.attributions.ground_truth.GroundTruth")
+ORACLES = (
+    "xaieval.attributions.greedy_insertion.GreedyInsertion",
+    "xaieval.attributions.ground_truth.GroundTruth",
+    "xaieval.attributions.part_effects.PartEffects",
+)
 """Methods that are bounds, also where a run has them among its own: one that beats what knows nothing proves nothing
 for a metric that no explanation does well on."""
 
