@@ -1,5 +1,6 @@
 """Attention in the open: its weights are those of the model's own explicit form, and everything is put back."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from known_answers import random
 from torch import nn
 from torch.nn import functional
 
-from xaieval.attention import Attentions, carried, matrices, reading
+from xaieval.attention import Attentions, _check_values, carried, matrices, reading
 from xaieval.classifier import Classifier
 from xaieval.laws.guards import untouched
 from xaieval.laws.toys import Counting, seeded
@@ -360,6 +361,15 @@ def test_what_is_no_plain_self_attention_is_refused_in_a_sentence(kind):
     module, side = seeded(make).eval(), 56 if kind == "windows of a module" else 4
     with untouched(module), pytest.raises(UnsupportedError, match=sentence):
         looked_up(module, random(1, 3, side, side))
+
+
+@pytest.mark.parametrize(
+    ("largest", "gap", "kept"), [(0.1, 5e-6, True), (0.1, 2e-5, False), (100.0, 5e-4, True), (100.0, 2e-3, False)]
+)
+def test_logits_near_zero_may_differ_by_the_rounding_of_larger_ones(largest, gap, kept):
+    plain, read = torch.tensor([[largest, -largest / 2]]), torch.ones(3)
+    with contextlib.nullcontext() if kept else pytest.raises(UnsupportedError, match="are others with attention"):
+        _check_values("Model", plain + gap, plain, read)
 
 
 @pytest.mark.parametrize(

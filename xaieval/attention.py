@@ -23,7 +23,9 @@ Mix = Callable[..., Tensor]
 
 SOFTMAX = (torch.softmax, Tensor.softmax, functional.softmax, torch.special.softmax)
 PRODUCT = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
-TOLERANCE = 1e-5  # of the largest logit: rounding alone, as the two forms add up in another order
+TOLERANCE = 1e-5
+"""Rounding alone, as the two forms add up in another order: of the largest logit, or absolute where no logit exceeds 1.
+Logits near 0 are differences of larger numbers and have the rounding of those."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +193,7 @@ def reading(name: str, module: nn.Module, example: Tensor, call: Callable[[Tenso
 
     Raises:
         UnsupportedError: The model computes no self-attention of all its tokens, or not one that is understood: then
-            its logits are others in the open, by more than 1e-5 of the largest.
+            its logits are others in the open, by more than 1e-5 and 1e-5 of the largest.
     """
     with torch.enable_grad():
         leaf = example.detach().clone().requires_grad_()
@@ -232,7 +234,7 @@ def _check(name: str, seen: Attentions) -> None:
 def _check_values(name: str, logits: Tensor, plain: Tensor, read: Tensor) -> None:
     """Refuse where attention in the open is not the model's own, or where the logits read nothing of it."""
     gap, scale = (float(values.abs().max()) for values in (logits - plain, plain))
-    if not gap <= TOLERANCE * scale:
+    if not gap <= TOLERANCE * max(scale, 1.0):
         raise UnsupportedError(
             f"the logits of {name} are others with attention in the open, by {gap:.1g} of at most {scale:.1g}",
             "compute in full precision (torch.set_float32_matmul_precision), or choose another method for this model",
