@@ -27,8 +27,8 @@ def bind(
     attended: Tensor | None,
     groups: Tensor | None,
     protected: Tensor | None,
-    parts: Parts | None = None,
-    worlds: Sequence[World] | None = None,
+    parts: Parts | None,
+    worlds: Sequence[World] | None,
 ) -> Explicand:
     """An explicand of checked inputs; see `Classifier.explicand`."""
     inputs = _checked_inputs(inputs).to(classifier.device, torch.float32, copy=True).contiguous()

@@ -28,8 +28,14 @@ DOUBTED = "✗"
 """Before the name of a metric whose order of methods is not to be believed."""
 
 CATEGORIES = (
-    *("faithfulness", "localization", "concepts", "robustness", "randomization"),
-    *("complexity", "axioms", "fairness"),
+    "faithfulness",
+    "localization",
+    "concepts",
+    "robustness",
+    "randomization",
+    "complexity",
+    "axioms",
+    "fairness",
 )
 """The order of the columns."""
 

@@ -28,7 +28,7 @@ from xaieval.comparison import (
 )
 from xaieval.evidence import evidences
 from xaieval.kept_verdicts import Column as Judged
-from xaieval.leaderboard_notes import notes_of, nowhere
+from xaieval.leaderboard_notes import notes_of
 from xaieval.pooled import reachable
 from xaieval.statistics import independent
 from xaieval.table import Entry, Table
@@ -126,13 +126,8 @@ class Leaderboard:
 
     def notes(self) -> tuple[str, ...]:
         """How to read the numbers, and what is undefined or went wrong."""
-        return (*notes_of(self.shown, self.methods), *self._not_shown(), *self._reachable())
-
-    def _not_shown(self) -> Iterator[str]:
-        """The metrics that are defined for no method."""
-        note = nowhere([column for column in self.columns if column not in self.shown])
-        if note:
-            yield note
+        others = [column for column in self.columns if column not in self.shown]
+        return (*notes_of(self.shown, self.methods, others), *self._reachable())
 
     def _reachable(self) -> Iterator[str]:
         """What metrics that have a best value could reach on these samples."""

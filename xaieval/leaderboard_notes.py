@@ -9,8 +9,14 @@ from xaieval.comparison import DOUBTED, ENOUGH, Column, Method, Score, deciding
 from xaieval.unsupported import UNSUPPORTED
 
 
-def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str, ...]:
-    """One sentence or list for each kind of note that there is something to say of."""
+def notes_of(columns: Sequence[Column], methods: Sequence[Method], others: Sequence[Column]) -> tuple[str, ...]:
+    """One sentence or list for each kind of note that there is something to say of.
+
+    Args:
+        columns: Those of the table.
+        methods: Its rows.
+        others: The metrics without a score of any method, which have no column.
+    """
     notes = [
         "Means with 95 % bootstrap intervals over n samples (± half the width), resampled by source.",
         _listed("Each metric is over the samples valid for all its methods", map(_common, columns)),
@@ -19,20 +25,22 @@ def notes_of(columns: Sequence[Column], methods: Sequence[Method]) -> tuple[str,
         _listed("† Valid on fewer than half of the samples, so over its own and not compared", _apart(columns)),
         _listed("Undefined", map(_undefined, columns)),
         _listed("Unsupported layers", _unsupported(columns, methods)),
+        _listed("Defined for no method", _nowhere(others)),
         _listed("Not computed", map(_absent, columns)),
         _listed("Errors", map(_errors, columns)),
     ]
     return tuple(note for note in notes if note)
 
 
-def nowhere(columns: Sequence[Column]) -> str:
-    """The metrics without a score of any method, by the reason that most methods have."""
+def _nowhere(columns: Sequence[Column]) -> Iterator[str]:
+    """Metrics by the reason that most methods have."""
     names: dict[str, list[str]] = {}
     for column in columns:
         reasons = Counter(reason for score in column.scores.values() for reason in score.reasons)
         (reason, _), *_ = reasons.most_common(1) or [("no samples", 0)]
         names.setdefault(reason.removeprefix(f"{UNSUPPORTED}: "), []).append(column.name)
-    return _listed("Defined for no method", (f"{', '.join(found)} ({reason})" for reason, found in names.items()))
+    for reason, found in names.items():
+        yield f"{', '.join(found)} ({reason})"
 
 
 def _order(columns: Sequence[Column]) -> str:
