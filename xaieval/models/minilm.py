@@ -41,7 +41,7 @@ def load(
 ) -> Classifier:
     """MiniLM as a classifier of reviews, by the recipe of `xaieval train text`, trained if it is not in the cache.
 
-    That takes one to two minutes on two cores; the cache is `~/.cache/xaieval`, or under `XDG_CACHE_HOME`. It learns
+    That takes about two minutes on two cores; the cache is `~/.cache/xaieval`, or under `XDG_CACHE_HOME`. It learns
     from sentences of the split `train`, whose words are those of `seen`; on these it is right on practically every one.
 
     Args:
@@ -58,7 +58,7 @@ def load(
     from xaieval.models import hf
     from xaieval.train_text import default_recipe
 
-    folder = default_recipe(masking, device).trained(hint="one to two minutes on two quiet cores")
+    folder = default_recipe(masking, device).trained(hint="about two minutes on two quiet cores")
     return hf.load(
         str(folder),
         pieces=pieces,
