@@ -197,6 +197,12 @@ class Bound:
 
         return self.shared("gradient", make)
 
+    def weight_gradients(self) -> dict[str, Tensor]:
+        """Gradient of the mean cross-entropy at every parameter of the model, by name; one forward and one backward."""
+        self._check_weights()
+        self.meter.spend(self.count, self.count)
+        return self.classifier.weight_gradients(self.inputs, self.target, self.attended)
+
     def rectified(self, rule: str) -> Tensor:
         """Gradient of the logit at the inputs with another rule for rectifiers, `(N, C, *F)`.
 

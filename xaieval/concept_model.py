@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
-from xaieval.explicand import PASSED_ON, Explicand
+from xaieval.explicand import Explicand
 from xaieval.layers import find_layer
 from xaieval.module_call import keepable
 from xaieval.parts import Scheme
+from xaieval.related import PASSED_ON
 from xaieval.token_grid import ChannelsLast, Layout, Tokens
 from xaieval.unsupported import UnsupportedError
 
@@ -142,10 +143,10 @@ class AtConcept(Explicand):
 
     parent: Explicand | None = None
 
-    def like(self, **changed: Any) -> Explicand:
+    def like(self, **changed: Any) -> Self:
         """See `Explicand`."""
         made = super().like(**changed)
-        if isinstance(made, AtConcept) and not {"classifier", "inputs"} & set(changed):
+        if not {"classifier", "inputs"} & set(changed):
             made.parent = self.parent
         return made
 

@@ -12,8 +12,8 @@ A batch never holds more pairs than the model takes at once, so memory does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,8 +22,9 @@ from xaieval.batch import Batch
 from xaieval.curve import Curve, Order
 from xaieval.draws import BLOCK, seed_of
 from xaieval.modalities.modality import Patches
-from xaieval.noted import UNITS, Noted, version_of
+from xaieval.noted import UNITS, version_of
 from xaieval.perturbation import Perturbation
+from xaieval.related import Related
 from xaieval.removal import BoundRemoval, Removal, removal_of
 from xaieval.scores import Scores
 from xaieval.segments import check_segments, segments_of
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["UNITS", "Batch", "Explicand", "Response"]
 
 T = TypeVar("T")
-
-PASSED_ON = (
-    *("classifier", "inputs", "target", "ids", "mask", "present", "attended", "groups", "protected", "copy", "sizes"),
-    *("parts", "worlds", "meter"),
-)
-"""What an explicand like another has of it, unless it is told otherwise."""
 
 
 class Response:
@@ -64,11 +59,11 @@ class Response:
         return 1e-6 * self.scores.values[..., :2].abs().amax((1, 2))  # without the rival, -inf where there is one class
 
 
-class Explicand(Noted):
+class Explicand(Related):
     """N inputs, the model, and the class explained for each. Made by `Classifier.explicand`, or by `Batch.copies`.
 
     What is computed of them once stands in `Bound`, what passes between layers in `Inner`, what is known of their
-    attributions in `Noted`.
+    attributions in `Noted`, and others that are made of them in `Related`.
 
     Attributes:
         classifier: The model.
@@ -90,69 +85,6 @@ class Explicand(Noted):
     """
 
     lookup: Callable[[Method], Tensor | None] | None = None
-
-    # -- others like it, which book their evaluations here --
-
-    def like(self, **changed: Any) -> Explicand:
-        """An explicand with the attributes of this one, but for those that are given."""
-        own = {name: getattr(self, name) for name in PASSED_ON}
-        if {"present", "groups"} & set(changed):
-            own["sizes"] = None
-        return type(self)(**own | changed)
-
-    def part(self, index: slice | Tensor, rows: Sequence[int]) -> Explicand:
-        """Some of the samples: `index` selects their tensors, on the device, and `rows` are the same on the host."""
-        return self.like(
-            inputs=self.inputs[index],
-            target=self.target[index],
-            ids=[self.ids[row] for row in rows],
-            mask=None if self.mask is None else self.mask[index],
-            present=None if self.present is None else self.present[index],
-            attended=None if self.attended is None else self.attended[index],
-            groups=None if self.groups is None else self.groups.part(index),
-            protected=None if self.protected is None else self.protected[index],
-            copy=[self.copy[row] for row in rows],
-            parts=None if self.parts is None else self.parts.each(lambda rows: rows[index]),
-            worlds=None if self.worlds is None else [self.worlds[row] for row in rows],
-            sizes=None if self.sizes is None else [self.sizes[row] for row in rows],
-        )
-
-    def each(self) -> Iterator[Explicand]:
-        """The samples one by one."""
-        for row in range(self.count):
-            yield self.part(slice(row, row + 1), [row])
-
-    def weight_gradients(self) -> dict[str, Tensor]:
-        """Gradient of the mean cross-entropy at every parameter of the model, by name; one forward and one backward."""
-        self._check_weights()
-        self.meter.spend(self.count, self.count)
-        return self.classifier.weight_gradients(self.inputs, self.target, self.attended)
-
-    def with_weights(self, weights: Mapping[str, Tensor]) -> Explicand:
-        """The same samples bound to the model with other values of some weights."""
-        self._check_weights()
-        return self.like(classifier=self.classifier.with_weights(weights))
-
-    def retargeted(self, target: Tensor) -> Explicand:
-        """The same samples with other classes explained, `(N,)`."""
-        self._check_weights()
-        return self.like(target=target)
-
-    def shifted(self, constant: float | Tensor) -> Explicand:
-        """The samples plus a constant, bound to the model that first takes it off again.
-
-        Every score is the same; what differs is where the inputs lie, and so how far from black.
-        """
-        self._check_weights()
-        return self.like(classifier=self.classifier.shifted(constant, self.inputs), inputs=self.inputs + constant)
-
-    def shifts(self, constant: float) -> Iterator[Explicand]:
-        """The samples plus a constant in their units, as `shifted`: one by one where each has its own unit."""
-        if not self.modality.scaled:
-            yield self.shifted(constant)
-            return
-        for one in self.each():
-            yield one.shifted(constant * one.scale[0])
 
     # -- variants --
 
