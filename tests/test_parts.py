@@ -1,16 +1,19 @@
 """What is told of a sample's parts goes with it to the explicand, its parts and its copies."""
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 
 from xaieval import Classifier
+from xaieval.attributions.gradient import Gradient
 from xaieval.collate import collate
 from xaieval.datasets.base import Sample
 from xaieval.laws import part_toys, toys
+from xaieval.metrics.sparseness import Sparseness
 from xaieval.parts import Parts, Scheme
-from xaieval.plan import Subject
+from xaieval.plan import Cell, Part, Subject, chunks
 
 TOLD = part_toys.told(3)
 
@@ -65,6 +68,24 @@ def test_copies_have_the_parts_of_their_samples():
 def test_samples_of_which_some_tell_nothing_tell_nothing():
     plain = Sample("plain", toys.images(1)[0], 0, None, ("plain",))
     assert {"parts", "worlds"} & set(collate([*samples(), plain])) == set()
+
+
+def test_samples_of_which_less_is_told_have_their_own_chunk():
+    """Mask, parts and world, each there or not: what some samples of a chunk lack, collate would take from all."""
+    mask, known, world = (
+        torch.ones(toys.images(1).shape[2:], dtype=torch.bool),
+        one(TOLD["parts"], 0),
+        TOLD["worlds"][0],
+    )
+    kinds = list(itertools.product((None, mask), (None, known), (None, world)))
+    subjects = []
+    for number, (image, told) in enumerate(zip(toys.images(16), kinds * 2, strict=True)):
+        sample = Sample(f"s{number}", image, 0, told[0], (f"s{number}",), None, *told[1:])
+        subjects.append(Subject.of(number, sample, "d", "predicted"))
+    method, metric = Part.of("gradient", Gradient()), Part.of("sparseness", Sparseness())
+    found = chunks([Cell(subject, method, metric, subject.id) for subject in subjects])
+    shared = [[subject.index for subject in chunk.subjects] for chunk in found]
+    assert shared == [[number, number + 8] for number in range(8)]
 
 
 def test_different_schemes_are_refused():
