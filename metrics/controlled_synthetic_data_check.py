@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor
 
-from xaieval.explicand import Explicand
 from xaieval.part_importance import Called, synthetic
-from xaieval.part_metric import ImportantParts, class_not_told
+from xaieval.part_metric import SufficientParts
 
 
 @final
 @dataclass(frozen=True)
-class ControlledSyntheticDataCheck(ImportantParts):
+class ControlledSyntheticDataCheck(SufficientParts):
     """Largest share of a minimal sufficient set of parts that is called important (Hesse 2023, arXiv:2308.06248).
 
     `max over sets S of |S and important| / |S|`. A set of seen parts is sufficient if no other class of the data has
@@ -34,15 +33,6 @@ class ControlledSyntheticDataCheck(ImportantParts):
             `xaieval.part_importance.choose_threshold`.
     """
 
-    exceptions: ClassVar[dict[str, str]] = {
-        **ImportantParts.exceptions,
-        "neighbors": "a random model is not right, without which there is no value",
-    }
-
     def check(self, called: Called) -> Tensor:
         """The value `(N, 1)`."""
         return synthetic(called)
-
-    def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
-        """See the base class."""
-        return super().where_undefined(explicand, attribution, units) | class_not_told(explicand)

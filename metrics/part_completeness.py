@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor
 
 from xaieval.explicand import Explicand
 from xaieval.part_importance import Called, complete, deleted, preserved, synthetic, undistracted
-from xaieval.part_metric import ImportantParts, class_not_told, nothing_irrelevant
+from xaieval.part_metric import SufficientParts, nothing_irrelevant
 
 
 @final
 @dataclass(frozen=True)
-class PartCompleteness(ImportantParts):
+class PartCompleteness(SufficientParts):
     """Whether important parts are all that count, and nothing else (Hesse 2023, arXiv:2308.06248).
 
     `((CSDC + PC + DC) / 3 + D) / 2` of the controlled synthetic data check, preservation check, deletion check and
@@ -33,16 +33,10 @@ class PartCompleteness(ImportantParts):
             `xaieval.part_importance.choose_threshold`.
     """
 
-    exceptions: ClassVar[dict[str, str]] = {
-        **ImportantParts.exceptions,
-        "neighbors": "a random model is not right, without which there is no value",
-    }
-
     def check(self, called: Called) -> Tensor:
         """The value `(N, 1)`."""
         return complete(synthetic(called), preserved(called), deleted(called), undistracted(called))
 
     def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """See the base class."""
-        reasons = super().where_undefined(explicand, attribution, units)
-        return reasons | nothing_irrelevant(explicand) | class_not_told(explicand)
+        return super().where_undefined(explicand, attribution, units) | nothing_irrelevant(explicand)

@@ -82,12 +82,20 @@ class ImportantParts(PartMetric):
         return Called.of(explicand, attribution, units, (self.threshold,))
 
 
-def class_not_told(explicand: Explicand) -> dict[str, Tensor]:
-    """The reasons why no set of parts is known to have been seen by the model."""
-    return {
-        "not predicted correctly": ~correct(explicand),
-        "class not told by seen parts": ~sufficient_sets(explicand).flatten(1).any(1),
+class SufficientParts(ImportantParts):
+    """One that knows of parts that the model must have seen, as it is right. Subclasses write `check`."""
+
+    exceptions: ClassVar[dict[str, str]] = {
+        **ImportantParts.exceptions,
+        "neighbors": "a random model is not right, without which there is no value",
     }
+
+    def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
+        """Also where no set of parts is known to have been seen by the model."""
+        return super().where_undefined(explicand, attribution, units) | {
+            "not predicted correctly": ~correct(explicand),
+            "class not told by seen parts": ~sufficient_sets(explicand).flatten(1).any(1),
+        }
 
 
 def nothing_irrelevant(explicand: Explicand) -> dict[str, Tensor]:
