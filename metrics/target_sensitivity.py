@@ -58,8 +58,8 @@ class TargetSensitivity(PartMetric, Repeated):
             retargeted = partial(explicand.retargeted, pairs.classes[:, place])
             other = explicand.kept(f"class pair {place}", retargeted)
             features = other.features(other.attribution(method), method.units).double()
-            sums.append(part_sums(explicand, features)[:, None])
-        of_map = torch.cat(sums, 1)  # (N, map, P)
+            sums.append(part_sums(explicand, features))
+        of_map = torch.stack(sums, 1)  # (N, map, P)
         inside = of_map @ pairs.parts.mT.double()  # (N, map, parts)
         own, cross = inside.diagonal(dim1=1, dim2=2), inside.flip(1).diagonal(dim1=1, dim2=2)
         size = 1e-6 * inside.abs().amax((1, 2))[:, None]  # less is rounding

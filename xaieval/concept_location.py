@@ -33,11 +33,12 @@ def numbers_of(concepts: Sequence[str], parts: Parts) -> list[int]:
 
 def place_of(explicand: Explicand, parts: Parts) -> Tensor:
     """The part at which each concept of the explicand's model is, `(L,)`; -1 where it has no place."""
-    numbers = _numbers(explicand, parts)
-    return explicand.kept(
-        "parts of the concepts",
-        lambda: torch.tensor([parts.scheme.part_of[number] for number in numbers], device=explicand.device),
-    )
+
+    def make() -> Tensor:
+        numbers = _numbers(explicand, parts)
+        return torch.tensor([parts.scheme.part_of[number] for number in numbers], device=explicand.device)
+
+    return explicand.kept("parts of the concepts", make)
 
 
 def seen(explicand: Explicand, parts: Parts, place: str) -> Tensor:
