@@ -17,18 +17,20 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """What `Classifier.explicand` is given of the samples, by the names of its arguments.
 
     Args:
-        samples: Images of one shape, or texts of any lengths; all have a mask, or none has.
+        samples: Images of one shape, or texts of any lengths; all have a mask, or none has. Parts and worlds are given
+            where all have them.
     """
     longest = max(sample.input.shape[-1] for sample in samples)
     readings = [sample.reading for sample in samples if sample.reading is not None]
     inputs = torch.stack([padded(sample.input, longest) for sample in samples])
     masks = [sample.mask for sample in samples]
     given: dict[str, Any] = {"inputs": inputs, "mask": _stacked(masks, longest)}
-    parts, worlds = ([one for one in found if one is not None] for found in _told(samples))
+    parts = [sample.parts for sample in samples if sample.parts is not None]
+    worlds = tuple(sample.world for sample in samples if sample.world is not None)
     if len(parts) == len(samples):
         given["parts"] = Parts.stack(parts)
     if len(worlds) == len(samples):
-        given["worlds"] = tuple(worlds)
+        given["worlds"] = worlds
     if not readings:
         return given
     return given | {
@@ -42,10 +44,6 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 def padded(values: Tensor, length: int, fill: float = 0) -> Tensor:
     """Values `(..., T)` with the last dimension brought to a length: filled up, or cut."""
     return functional.pad(values, (0, length - values.shape[-1]), value=fill)
-
-
-def _told(samples: Sequence[Sample]) -> tuple[list[Any], list[Any]]:
-    return [sample.parts for sample in samples], [sample.world for sample in samples]
 
 
 def _stacked(rows: Sequence[Tensor | None], length: int, fill: float = 0) -> Tensor | None:

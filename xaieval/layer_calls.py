@@ -173,10 +173,8 @@ class LayerCalls:
             ValueError: A layer that the model does not have, or that was not reached by the call.
             UnsupportedError: The model calls a function after a layer that has no rule; names the layer.
         """
-        modules, layouts = (
-            {name: find_layer(self.module, name) for name in layers},
-            self.structure.layouts(layers, inputs, attended, present),
-        )
+        modules = {name: find_layer(self.module, name) for name in layers}
+        layouts = self.structure.layouts(layers, inputs, attended, present)
 
         def run(part: slice) -> dict[str, tuple[Tensor, Tensor]]:
             with keepable(), torch.enable_grad(), watch(modules) as kept, arriving(modules if arrived else {}) as given:
@@ -213,10 +211,8 @@ class LayerCalls:
         Raises:
             ValueError: A layer that the model does not have, or that was not reached by the call.
         """
-        modules, layouts = (
-            {name: find_layer(self.module, name) for name in layers},
-            self.structure.layouts(layers, inputs, attended, present),
-        )
+        modules = {name: find_layer(self.module, name) for name in layers}
+        layouts = self.structure.layouts(layers, inputs, attended, present)
 
         def run(part: slice) -> dict[str, Tensor]:
             with torch.no_grad(), watch(modules) as kept:
