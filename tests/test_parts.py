@@ -1,6 +1,7 @@
 """What is told of a sample's parts goes with it to the explicand, its parts and its copies."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -111,14 +112,26 @@ def test_parts_of_other_inputs_are_refused():
 
 
 def test_rows_depend_on_what_is_told():
-    known = one(TOLD["parts"], 0)
-    hidden = Parts(known.scheme, known.centers, known.visible * 0, known.concepts, known.masks)
-    keys = []
-    for parts in (None, known, hidden):
-        sample = Sample("s", toys.images(1)[0], 0, None, ("s",), None, parts)
-        keys.append(Subject.of(0, sample, "d", "predicted").mask)
+    """On the mask, and on every field of the parts, names included."""
+    known, drawn = one(TOLD["parts"], 0), one(TOLD["parts"], 0).masks
+    assert drawn is not None
+    scheme = Scheme(known.scheme.parts[::-1], known.scheme.concepts, known.scheme.part_of)
+    changed = [
+        replace(known, scheme=scheme),
+        replace(known, centers=known.centers + 1),
+        replace(known, visible=known.visible * 0),
+        replace(known, concepts=~known.concepts),
+        replace(known, masks=~drawn),
+        replace(known, masks=None),
+    ]
+    told: list[tuple[Any, Any]] = [(None, None), (None, known), (drawn[0], None), (drawn[0], known), (drawn[1], known)]
+    told += [(None, parts) for parts in changed]
+    keys = [
+        Subject.of(0, Sample("s", toys.images(1)[0], 0, mask, ("s",), None, parts), "d", "predicted").mask
+        for mask, parts in told
+    ]
     assert keys[0] is None
-    assert len(set(keys)) == 3
+    assert len(set(keys)) == len(told)
 
 
 def test_toy_classes_share_two_parts_with_two_others():
