@@ -236,6 +236,13 @@ def test_what_is_defined_for_no_method_is_named_below_the_table():
     assert [shown.name for shown in board(*lacking).shown] == ["pointing_game"]
 
 
+def test_a_metric_at_which_all_methods_failed_keeps_its_column():
+    failed = [cells(name, "deletion", [""] * 25, error="RuntimeError: no") for name in "ab"]
+    found = board(cells("a", "insertion", [0.9] * 25), cells("b", "insertion", [0.1] * 25), *failed)
+    assert [shown.name for shown in found.shown] == ["deletion", "insertion"]
+    assert not any(note.startswith("Defined for no method") for note in found.notes())
+
+
 # Names
 
 

@@ -31,11 +31,16 @@ def random(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+def at(work, layer):
+    """The sensitivities at a layer."""
+    return sensitivities(work.activations((layer,))[layer][1])
+
+
 @pytest.mark.parametrize(("module", "layer"), [(Bent, "0"), (Smooth, "1"), (Transformer, "blocks.0")])
 def test_the_derivative_is_that_of_a_small_step_at_all_places(module, layer):
     module = seeded(module).eval().double()
     vectors, target, step = random(3, 8 if layer == "blocks.0" else 5 if layer == "0" else 6), [0, 1, 2], 1e-6
-    found = sensitivities(Classifier(module.float()).explicand(images(), target), layer) @ vectors.T
+    found = at(Classifier(module.float()).explicand(images(), target), layer) @ vectors.T
     module.double()
     for vector, row in itertools.product(range(3), range(3)):
         moved = []
@@ -69,7 +74,7 @@ def test_no_change_is_not_positive():
 def test_in_a_model_that_is_linear_behind_the_layer_all_samples_agree():
     module = seeded(lambda: colors().module)
     work = Classifier(module).explicand(torch.stack([one.input for one in samples(12)]), 2)
-    sensitivity = sensitivities(work, "1")
+    sensitivity = at(work, "1")
     assert torch.allclose(sensitivity, module.get_parameter("4.weight")[2].detach().expand(12, -1), atol=1e-6)
     assert set(share(sensitivity, random(30, 6)).tolist()) <= {0.0, 1.0}
 
@@ -82,7 +87,7 @@ def explained():
         classifier.module.get_parameter("4.weight")[1, 0] = 1.0
     known = seen(classifier, samples(80), "1")
     work = classifier.explicand(torch.stack([one.input for one in samples(80)]), 1)
-    return known, sensitivities(work, "1")
+    return known, at(work, "1")
 
 
 def test_a_concept_that_the_class_uses_is_found_and_one_that_it_does_not_use_is_not():

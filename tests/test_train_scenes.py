@@ -31,6 +31,8 @@ from xaieval.verbs import run_verb
 
 QUIET = Progress(shown=False)
 SMALL = Recipe(size=32, count=20, validation=5, epochs=2, batch=5)
+DECAY = 10.0
+"""Enough to be seen after one step."""
 
 
 def weights(folder):
@@ -56,7 +58,7 @@ def training(tmp_path):
     """Of 10 scenes, before its first step."""
     recipe = replace(SMALL, count=10, epochs=1)
     samples = recipe.scenes("train"), recipe.scenes("validation")
-    return SceneTraining(recipe.untrained(), *samples, recipe.schedule, 0.01, tmp_path / "drawn.scenes", QUIET)
+    return SceneTraining(recipe.untrained(), *samples, recipe.schedule, DECAY, tmp_path / "drawn.scenes", QUIET)
 
 
 # -- what comes out --------------------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ def test_a_step_is_that_of_adamw_on_the_cross_entropy(training):
     pixels = moved((255 * pixels).round(), training._generator("moves", 0)) / 255
     targets = torch.tensor([samples[row].target for row in rows])
     functional.cross_entropy(by_hand((pixels - MEAN) / STD), targets).backward()
-    torch.optim.AdamW(by_hand.parameters(), 3e-3, weight_decay=0.01).step()
+    torch.optim.AdamW(by_hand.parameters(), 3e-3, weight_decay=DECAY).step()
     training._learn(rows, 0)
     # Adam's first step is lr * sign(g) where g is not tiny: where it is, rounding decides, so these are left out
     compared = 0
@@ -136,6 +138,12 @@ def test_a_step_is_that_of_adamw_on_the_cross_entropy(training):
         torch.testing.assert_close(found[firm], weight[firm], rtol=1e-3, atol=1e-4)
         compared += int(firm.sum())
     assert compared > 1000
+
+
+def test_the_epoch_is_chosen_by_accuracy_and_then_by_loss(training):
+    found = [{"accuracy": 0.5, "validation_loss": 0.1}, {"accuracy": 0.75, "validation_loss": 0.4}]
+    found.append({"accuracy": 0.75, "validation_loss": 0.2})
+    assert max(found, key=training._worth) == found[2]
 
 
 def test_every_scene_is_seen_once_an_epoch_in_another_order(training):

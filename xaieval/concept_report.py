@@ -23,7 +23,7 @@ from xaieval.progress import Progress
 from xaieval.settings import Settings
 from xaieval.statistics import Interval
 from xaieval.table import Entry, Table, number
-from xaieval.tcav import TCAV, Tested
+from xaieval.tcav import TCAV, Tested, sensitivities
 from xaieval.unsupported import UnsupportedError
 
 DEFAULTS = {"model": "scenes_bottleneck", "dataset": "scenes"}
@@ -171,13 +171,11 @@ def _lines(found: Found, facts: Facts, effects: Sequence[Effect], tested: Tested
 
 def _area(margins: Tensor, holds: Tensor) -> float:
     """Area under the ROC curve; NaN where one side is empty."""
-    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
 
-    present, absent = int(holds.sum()), int((~holds).sum())
-    if not present or not absent:
+    if holds.all() or not holds.any():
         return float("nan")
-    ranks = torch.from_numpy(rankdata(margins.numpy()))
-    return float((ranks[holds].sum() - present * (present + 1) / 2) / (present * absent))
+    return float(roc_auc_score(holds.numpy(), margins.numpy()))
 
 
 def _looked_at(found: Found, sample: Sample) -> tuple[Classifier, str]:
@@ -207,8 +205,7 @@ def _facts(found: Found, looked_at: Classifier, layer: str, samples: Sequence[Sa
                 output, gradient = looked_at.activations(work.inputs, work.target, (layer,))[layer]
                 margins = at(work, torch.zeros_like(work.target)).logits
             holds = parts.concepts[:, numbers_of(names, parts)]
-            slope = gradient if gradient.dim() == 2 else gradient.flatten(2).sum(2)
-            row = (margins, work.logits, holds, target, pooled(output), slope)
+            row = (margins, work.logits, holds, target, pooled(output), sensitivities(gradient))
             rows.append(tuple(part.cpu() for part in row))
             sources += [sample.sources for sample in chunk]
     margins, logits, told, targets, features, slopes = (torch.cat(part) for part in zip(*rows, strict=True))

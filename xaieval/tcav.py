@@ -12,7 +12,6 @@ from scipy.stats import ttest_ind_from_stats
 from torch import Tensor
 
 from xaieval.concept_vectors import Fitting, Values
-from xaieval.explicand import Explicand
 from xaieval.paired_tests import holm
 
 Numbers = NDArray[np.intp]
@@ -21,17 +20,16 @@ LEAST = 4
 """Samples with and without a concept below which there is nothing to draw from."""
 
 
-def sensitivities(explicand: Explicand, layer: str) -> Tensor:
+def sensitivities(gradient: Tensor) -> Tensor:
     """How the logit explained changes along each channel of a layer at all places at once, `(N, d)`.
 
-    The sum over places of the logit's gradient at the layer's output. Its product with a concept vector, which was
-    fitted on means over places, is the directional derivative `S` of Kim 2018. One forward and one backward for each
-    sample, whatever the number of vectors; shared with all that read the layer.
+    Its product with a concept vector, which was fitted on means over places, is the directional derivative `S` of Kim
+    2018.
 
-    Raises:
-        ValueError: The model has no such layer, the call never reaches it, or its output has no places.
+    Args:
+        gradient: Of the logit at the layer's output, `(N, d, h, w)`, or `(N, d)` where that has no places.
     """
-    return explicand.activations((layer,))[layer][1].flatten(2).sum(2)
+    return gradient if gradient.dim() == 2 else gradient.flatten(2).sum(2)
 
 
 def share(sensitivity: Tensor, vectors: Tensor) -> Tensor:

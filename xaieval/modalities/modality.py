@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
@@ -153,8 +154,15 @@ class Modality:
         return None
 
     def scale(self, inputs: Tensor, present: Tensor | None) -> Tensor:
-        """The unit `(N,)` in which radii and noise are given; 1 where inputs have a unit of their own, as pixels."""
-        return inputs.new_ones(len(inputs))
+        """The unit `(N,)` in which radii and noise are given; 1 where inputs have a unit of their own, as pixels.
+
+        Where they have none, the root mean square of the present features.
+        """
+        if not self.scaled:
+            return inputs.new_ones(len(inputs))
+        squares = inputs.square().mean(1).flatten(1)
+        there = torch.ones_like(squares) if present is None else present.flatten(1).to(squares)
+        return ((squares * there).sum(1) / there.sum(1)).sqrt()
 
     def range(self, inputs: Tensor, present: Tensor | None) -> Tensor:
         """Largest minus smallest value over channels and present features of each input, `(N,)`."""
@@ -165,8 +173,13 @@ class Modality:
         return high.flatten(1).amax(1) - low.flatten(1).amin(1)
 
     def noise(self, numbers: Tensor, scale: Tensor) -> Tensor:
-        """Noise that stands in for features, of uniform numbers in [0, 1) `(n, C, *F)` and units `(n,)`."""
-        return numbers
+        """Noise that stands in for features, of uniform numbers in [0, 1) `(n, C, *F)` and units `(n,)`.
+
+        The numbers themselves; where inputs have no unit of their own, around 0 with that root mean square.
+        """
+        if not self.scaled:
+            return numbers
+        return math.sqrt(3) * scale.view(-1, *[1] * (numbers.dim() - 1)) * (2 * numbers - 1)
 
     def clip(self, inputs: Tensor) -> Tensor:
         """The nearest inputs that there are, `(n, C, *F)`."""

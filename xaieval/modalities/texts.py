@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -107,19 +106,9 @@ class Texts(Modality):
         there = torch.ones_like(inputs[:, 0], dtype=torch.bool) if present is None else present
         return (there.cumsum(1) - 1).clamp(min=0)
 
-    def scale(self, inputs: Tensor, present: Tensor | None) -> Tensor:
-        """Root mean square of the embeddings of the present tokens, `(N,)`: embeddings have no unit of their own."""
-        squares = inputs.square().mean(1)
-        there = torch.ones_like(squares) if present is None else present.to(squares)
-        return ((squares * there).sum(1) / there.sum(1)).sqrt()
-
     def range(self, inputs: Tensor, present: Tensor | None) -> Tensor:
-        """Likewise: how far single values lie apart says more of the longest text than of its tokens."""
+        """As `scale`: how far single values lie apart says more of the longest text than of its tokens."""
         return self.scale(inputs, present)
-
-    def noise(self, numbers: Tensor, scale: Tensor) -> Tensor:
-        """Uniform noise around 0 with the root mean square of the embeddings."""
-        return math.sqrt(3) * scale[:, None, None] * (2 * numbers - 1)
 
     def sides(self, inputs: Tensor, present: Tensor | None) -> Tensor:
         """How many tokens are present, `(N, 1)`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,13 +48,3 @@ class Vectors(Modality):
     def zero(self, inputs: Tensor) -> Tensor:
         """0."""
         return torch.zeros_like(inputs)
-
-    def scale(self, inputs: Tensor, present: Tensor | None) -> Tensor:
-        """Root mean square of the present features, `(N,)`."""
-        squares = inputs.square().mean(1)
-        there = torch.ones_like(squares) if present is None else present.to(squares)
-        return ((squares * there).sum(1) / there.sum(1)).sqrt()
-
-    def noise(self, numbers: Tensor, scale: Tensor) -> Tensor:
-        """Uniform noise around 0 with the root mean square of the vector."""
-        return math.sqrt(3) * scale[:, None, None] * (2 * numbers - 1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
@@ -20,7 +19,7 @@ from xaieval.concept_vectors import Fitting, layer_of, seen
 from xaieval.config import default
 from xaieval.datasets.base import Dataset, Sample
 from xaieval.keys import key_of, source_hash, state_hash
-from xaieval.models.loading import ModelError
+from xaieval.models.loading import ModelError, write_whole
 from xaieval.progress import Progress
 from xaieval.recipes import cache
 
@@ -102,7 +101,7 @@ def load(
     )
     file = cache("concepts") / f"{key}.safetensors"
     if not file.is_file():
-        _save(_fitted(base, dataset, content, name, fitting, options), file)
+        write_whole(_fitted(base, dataset, content, name, fitting, options), file)
     fitted = load_file(file)
     parts = content[0].parts
     if parts is None:
@@ -164,11 +163,3 @@ def _fingerprint(samples: Sequence[Sample]) -> str:
 
 def _layer(fitted: Mapping[str, Tensor], part: str) -> nn.Linear:
     return linear(fitted[f"{part}.weight"], fitted[f"{part}.bias"])
-
-
-def _save(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Write the tensors whole or not at all: processes side by side may fit the same."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.safetensors")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-    part.replace(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -64,6 +65,14 @@ def restore(build: Callable[..., nn.Module], checkpoint: str) -> nn.Module:
     _check_fit(checkpoint, state, module.state_dict())
     module.load_state_dict(state, strict=False)  # what may be missing is only the batch counters
     return module
+
+
+def write_whole(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors as safetensors, whole or not at all: processes side by side may write the same."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    part.replace(file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xaieval.classifier import Classifier
 from xaieval.datasets.planted import PATTERNS, Planted, patch_cells
 from xaieval.datasets.preprocess import Preprocess
-from xaieval.models.loading import ModelError, restore, seeded, suggest
+from xaieval.models.loading import ModelError, restore, seeded, suggest, write_whole
 
 MEAN, STD = 0.45, 0.2
 BATCH, RATE = 32, 2e-3
@@ -76,7 +74,7 @@ def load(
         raise ModelError(f"expected at least 1 step and images of at least 14 pixels a side, got {steps} and {size}")
     file = Path(path).expanduser()
     if not file.is_file():
-        _save(_trained(network, steps, size, torch.device(device or "cpu")), file)
+        write_whole(_trained(network, steps, size, torch.device(device or "cpu")).state_dict(), file)
     return Classifier(
         restore(lambda: NETWORKS[network](size), str(file)),
         mean=(MEAN,) * 3,
@@ -111,11 +109,3 @@ def _step(module: nn.Module, inputs: Tensor, target: Tensor, optimizer: torch.op
     optimizer.zero_grad()
     functional.cross_entropy(module(inputs), target).backward()
     optimizer.step()
-
-
-def _save(module: nn.Module, file: Path) -> None:
-    """Write the weights whole or not at all: jobs side by side may train the same network."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.safetensors")
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, part)
-    part.replace(file)
