@@ -25,8 +25,9 @@ class DeletionCheck(ImportantParts):
     parts and world. Undefined where the map's sum is not positive.
 
     Attributes:
-        threshold: A part is important when its sum exceeds this share of the map's sum; chosen on held-out samples by
-            `xaieval.part_importance.choose_threshold`.
+        threshold: A part is important when its sum exceeds this share of the map's sum.
+        held_out: Samples such as `Scenes(split="validation")` on which the threshold is chosen instead, for each model
+            and method, see `xaieval.part_importance.choose_threshold`. Its cost is in no row. None: `threshold`.
     """
 
     def check(self, called: Called) -> Tensor:

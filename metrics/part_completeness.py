@@ -29,8 +29,9 @@ class PartCompleteness(SufficientParts):
     samples; the paper takes it of the four means.
 
     Attributes:
-        threshold: A part is important when its sum exceeds this share of the map's sum; chosen on held-out samples by
-            `xaieval.part_importance.choose_threshold`.
+        threshold: A part is important when its sum exceeds this share of the map's sum.
+        held_out: Samples such as `Scenes(split="validation")` on which the threshold is chosen instead, for each model
+            and method, see `xaieval.part_importance.choose_threshold`. Its cost is in no row. None: `threshold`.
     """
 
     def check(self, called: Called) -> Tensor:

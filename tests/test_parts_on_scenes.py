@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from xaieval import part_importance
 from xaieval.attributions.input_x_gradient import InputXGradient
 from xaieval.attributions.part_effects import PartEffects
 from xaieval.attributions.random import Random
 from xaieval.collate import collate
+from xaieval.component import Method
 from xaieval.datasets.preprocess import Preprocess
 from xaieval.datasets.scenes import Scenes
 from xaieval.intervention import effects, shown_class
@@ -14,6 +16,7 @@ from xaieval.metrics.background_independence import BackgroundIndependence
 from xaieval.metrics.controlled_synthetic_data_check import ControlledSyntheticDataCheck
 from xaieval.metrics.distractibility import Distractibility
 from xaieval.metrics.part_agreement import PartAgreement
+from xaieval.metrics.part_completeness import PartCompleteness
 from xaieval.metrics.part_precision import PartPrecision
 from xaieval.metrics.preservation_check import PreservationCheck
 from xaieval.metrics.single_deletion import SingleDeletion
@@ -97,3 +100,40 @@ def test_the_chosen_threshold_is_one_that_tells_parts_apart(models):
     assert 1 / 15 < choice.threshold < 5 / 15  # the smallest and the largest of the parts' shares
     assert choice.value > choice.values[0] + 0.1
     assert len(choice.values) == len(THRESHOLDS)
+    held_out = Scenes(count=COUNT, split="validation")
+    scored = bound(models[0], drawn(count=COUNT))
+    for metric in (PartCompleteness, Distractibility):
+        chosen, told = metric(held_out=held_out), metric(choice.threshold)
+        given = InputXGradient()(scored)
+        assert torch.equal(chosen(scored, given, InputXGradient()), told(scored, given))
+    assert not torch.equal(PartCompleteness()(scored, given), PartCompleteness(choice.threshold)(scored, given))
+
+
+def test_the_threshold_is_chosen_once_for_each_method(monkeypatch, plain):
+    asked, metric = [], PartCompleteness(held_out=Scenes(count=4, split="validation"))
+
+    def choose(explicands, method):
+        ids = [name for one in explicands for name in one.ids]
+        asked.append((method, ids))
+        return choose_threshold([bound(plain.classifier, drawn(count=4, split="validation"))], method)
+
+    monkeypatch.setattr(part_importance, "choose_threshold", choose)
+    for method in (InputXGradient(), InputXGradient(), Random()):
+        assert metric(plain, method(plain), method).isfinite().all()
+    assert [method for method, _ in asked] == [InputXGradient(), Random()]
+    assert asked[0][1] == [sample.id for sample in drawn(count=4, split="validation")]
+
+
+def test_without_a_positive_map_there_is_no_threshold(plain):
+    class Negative(Method):
+        units, reference = "importance", "none"
+
+        def attribute(self, explicand):
+            return -torch.ones_like(explicand.inputs[:, :1])
+
+    metric, positive = PartCompleteness(held_out=Scenes(count=4, split="validation")), InputXGradient()(plain)
+    values, reasons = metric.evaluate(plain, positive, Negative())
+    assert values.isnan().all()
+    assert reasons["no threshold on held-out samples"].all()
+    with pytest.raises(ValueError, match="held_out chooses the threshold of a method, and the map came without one"):
+        metric(plain, positive)

@@ -6,17 +6,22 @@ by 5 x 5 pixels, exceeds t times the sum of the map. All is computed for any num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from xaieval.classifier import Classifier
+from xaieval.collate import collate
 from xaieval.component import Method
+from xaieval.datasets.base import Dataset
 from xaieval.explicand import Explicand
 from xaieval.intervention import drawn_parts, drops, effects, shown_class, without, without_objects, worlds_of
 
@@ -25,6 +30,12 @@ DILATION = 5
 
 DROP = 0.05
 """Below this part of the logit's size, a drop is none: what was removed is irrelevant."""
+
+BATCH = 16
+"""Held-out samples that are looked at together."""
+
+_CHOSEN: WeakKeyDictionary[Classifier, dict[tuple[int, str, str], float]] = WeakKeyDictionary()
+"""The thresholds chosen for each classifier, by the version of its weights, the method and the samples."""
 
 THRESHOLDS = tuple(torch.linspace(0.01, 0.5, 80, dtype=torch.float64).tolist())
 """Those of which one is chosen."""
@@ -207,6 +218,10 @@ class Choice(NamedTuple):
     values: tuple[float, ...]
 
 
+class NoThresholdError(ValueError):
+    """There is nothing to choose a threshold by."""
+
+
 def choose_threshold(
     explicands: Iterable[Explicand], method: Method, thresholds: Sequence[float] = THRESHOLDS
 ) -> Choice:
@@ -221,18 +236,47 @@ def choose_threshold(
         thresholds: Those to choose from.
 
     Raises:
-        ValueError: No sample has a map with a positive sum and all four checks.
+        NoThresholdError: A check is defined on no sample, as where no map has a positive sum.
     """
     tables = [_checks(Called.of(one, one.attribution(method), method.units, thresholds)) for one in explicands]
     means = torch.cat(tables, 1).nanmean(1)  # (4, T)
     values = 2 * complete(*means)
     if not bool(values.isfinite().all()):
-        raise ValueError(
+        raise NoThresholdError(
             f"there is no threshold to choose for {type(method).__name__}: a check is defined on no sample; take more "
             "samples, and classes that the model predicts (target=label)"
         )
     best = int(values.argmax())
     return Choice(float(thresholds[best]), float(values[best]), tuple(values.tolist()))
+
+
+def chosen_threshold(classifier: Classifier, method: Method, held_out: Dataset) -> float:
+    """The threshold chosen on a dataset whose labels are explained, once for each state of a model; NaN without one.
+
+    Raises:
+        ValueError: The classifier does not say how pictures become its inputs.
+    """
+    known = _CHOSEN.setdefault(classifier, {})
+    key = (classifier.weights_version, repr(method), repr(held_out))
+    if key not in known:
+        try:
+            known[key] = choose_threshold(_bound(classifier, held_out), method).threshold
+        except NoThresholdError:
+            known[key] = math.nan
+    return known[key]
+
+
+def _bound(classifier: Classifier, held_out: Dataset) -> Iterator[Explicand]:
+    if classifier.preprocess is None:
+        raise ValueError(
+            f"{classifier.name} does not say how pictures become its inputs, so that held-out samples cannot be drawn "
+            "for it: give the Classifier preprocess="
+        )
+    samples = held_out.load(classifier.preprocess)
+    for start in range(0, len(samples), BATCH):
+        chunk = [samples[number] for number in range(start, min(start + BATCH, len(samples)))]
+        labels, ids = [one.target for one in chunk if one.target is not None], [one.id for one in chunk]
+        yield classifier.explicand(target=labels, ids=ids, **collate(chunk))
 
 
 def _checks(called: Called) -> Tensor:

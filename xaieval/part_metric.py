@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from xaieval.component import Method, Metric
 from xaieval.correlation import constant, pearson, ranks, rounding_of
+from xaieval.datasets.base import Dataset
 from xaieval.explicand import Explicand
 from xaieval.intervention import SYNCS, effects, rounding
-from xaieval.part_importance import Called, correct, irrelevant, positive, seen_parts, sufficient_sets
+from xaieval.part_importance import Called, chosen_threshold, correct, irrelevant, positive, seen_parts, sufficient_sets
 
 WITH_VALUES = ("values", "deterministic", "batch_size", "order", "absent", "undefined_maps")
 """Laws that compare the values of random maps on a random model."""
@@ -51,6 +53,7 @@ class ImportantParts(PartMetric):
 
     Attributes:
         threshold: A part is important when its sum exceeds this share of the map's sum.
+        held_out: Samples on which the threshold is chosen instead, anew for each model and method.
     """
 
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -59,6 +62,7 @@ class ImportantParts(PartMetric):
     )
 
     threshold: float = 0.1
+    held_out: Dataset | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -72,14 +76,27 @@ class ImportantParts(PartMetric):
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The value `(N,)`."""
-        return self.check(self._called(explicand, attribution, units))[:, 0].float()
+        called = Called.of(explicand, attribution, units, (self._threshold(explicand, method),))
+        return self.check(called)[:, 0].float()
+
+    def undefined_with(self, explicand: Explicand, method: Method | None) -> dict[str, Tensor]:
+        """Where there is nothing to choose a threshold by."""
+        nowhere = math.isnan(self._threshold(explicand, method))
+        return {"no threshold on held-out samples": torch.full_like(explicand.target, nowhere, dtype=torch.bool)}
 
     def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """Where no share of the map's sum can be exceeded."""
-        return {"sum not positive": ~positive(self._called(explicand, attribution, units).features)}
+        return {"sum not positive": ~positive(Called.of(explicand, attribution, units, (self.threshold,)).features)}
 
-    def _called(self, explicand: Explicand, attribution: Tensor, units: str) -> Called:
-        return Called.of(explicand, attribution, units, (self.threshold,))
+    def _threshold(self, explicand: Explicand, method: Method | None) -> float:
+        if self.held_out is None:
+            return self.threshold
+        if method is None:
+            raise ValueError(
+                f"{type(self).__name__}: held_out chooses the threshold of a method, and the map came without one: "
+                "call the metric with method="
+            )
+        return chosen_threshold(explicand.classifier, method, self.held_out)
 
 
 class SufficientParts(ImportantParts):
