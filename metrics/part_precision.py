@@ -11,8 +11,8 @@ from torch import Tensor
 
 from xaieval.component import Method
 from xaieval.explicand import Explicand
-from xaieval.part_importance import part_masks, seen_parts, sums_in
-from xaieval.part_metric import PartMetric, effect_ranks, evidence_ranks, no_order
+from xaieval.part_importance import seen_parts
+from xaieval.part_metric import PartMetric, effect_ranks, evidence, evidence_ranks, no_order
 
 
 @final
@@ -21,9 +21,9 @@ class PartPrecision(PartMetric):
     """Share of the k parts with most evidence among those with the largest true effect, less chance (arXiv:2308.06248).
 
     `r = |top-k by evidence and top-k by effect| / k` over the seen parts of a sample. Evidence is the sum of the map in
-    the pixels where the part is seen, with its sign; the effect is `f(x) - f(x without the part)`, from drawing the
-    scene without it, f being the logit of the class explained. `.raw` gives r, `.chance` its mean `c = k / P` over
-    random orders of P seen parts; the value is `(r - c) / (1 - c)`.
+    the pixels where the part is seen, with its sign, and of gradients what `part_agreement` says; the effect is `f(x) -
+    f(x without the part)`, from drawing the scene without it, f being the logit of the class explained. `.raw` gives r,
+    `.chance` its mean `c = k / P` over random orders of P seen parts; the value is `(r - c) / (1 - c)`.
 
     Higher is better. Bounds: at most 1. Chance: 0. Cost: one forward for the image and one without each part, for all
     methods. Needs: parts and world. Undefined where fewer than 3 parts are seen, or no more than k, or all have the
@@ -55,10 +55,8 @@ class PartPrecision(PartMetric):
 
     def raw(self, explicand: Explicand, attribution: Tensor, units: str | None = None) -> Tensor:
         """The value r `(N,)` before chance is taken off."""
-        features = explicand.features(attribution, units).double()
-        evidence = evidence_ranks(explicand, sums_in(features, part_masks(explicand)))
-        seen = seen_parts(explicand)
-        one, two = (chosen(order.masked_fill(~seen, -1), self.k) for order in (evidence, effect_ranks(explicand)))
+        said, seen = evidence_ranks(explicand, evidence(explicand, attribution, units)), seen_parts(explicand)
+        one, two = (chosen(order.masked_fill(~seen, -1), self.k) for order in (said, effect_ranks(explicand)))
         return (one * two * seen).sum(1).float() / self.k
 
     def chance(self, explicand: Explicand) -> Tensor:

@@ -8,12 +8,16 @@ import pytest
 import torch
 from part_worlds import CORNERS, SIDE, Use, bound, part_map, parts_of, shown, square
 from scipy.stats import spearmanr
+from torch import nn
 
+from xaieval.attributions.gradient import Gradient
 from xaieval.attributions.part_effects import PartEffects
 from xaieval.classifier import Classifier
+from xaieval.intervention import effects
 from xaieval.metrics.part_agreement import PartAgreement
 from xaieval.metrics.part_precision import PartPrecision, chosen
 from xaieval.metrics.single_deletion import SingleDeletion
+from xaieval.part_metric import evidence
 
 WEIGHTS = (3.0, -2.5, 2.0, 1.5, 0.7, 0.1)
 METRICS = (PartAgreement(), PartPrecision(), PartPrecision(k=1), SingleDeletion())
@@ -30,25 +34,42 @@ def maps(seed=0):
     return torch.randn(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
 
-def slow(network, worlds, targets, attribution):
+def slow(network, worlds, targets, attribution, units="importance"):
     """Evidence and effect of the seen parts of each scene, one by one."""
+
+    def evidence(world, given, part):
+        if units == "gradient":
+            return ((world.image() - world.image(without=[part])).double() * given).sum().item()
+        return given.double().sum(0)[square(CORNERS[part])].sum().item()
+
     found = []
     for world, target, given in zip(worlds, targets, attribution, strict=True):
         seen = [part for part in world.drawn if part not in world.under]
         with torch.no_grad():
             whole = network(world.image()[None])[0, target]
             effect = [(whole - network(world.image(without=[part])[None])[0, target]).item() for part in seen]
-        evidence = [given.double().sum(0)[square(CORNERS[part])].sum().item() for part in seen]
-        found.append((np.array(evidence), np.array(effect).round(4)))
+        said = [evidence(world, given, part) for part in seen]
+        found.append((np.array(said), np.array(effect).round(4)))
     return found
 
 
-def test_agreement_is_spearman():
+@pytest.mark.parametrize("units", ["gradient", "contribution"])
+def test_agreement_is_spearman(units):
     network = Use(WEIGHTS, power=1.4, bias=0.2)
     for seed in range(3):
-        expected = [spearmanr(*pair).statistic for pair in slow(network, scenes(), TARGETS, maps(seed))]
-        found = PartAgreement()(bound(network, scenes(), TARGETS), maps(seed))
+        expected = [spearmanr(*pair).statistic for pair in slow(network, scenes(), TARGETS, maps(seed), units)]
+        found = PartAgreement()(bound(network, scenes(), TARGETS), maps(seed), units=units)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_the_gradient_of_a_linear_model_tells_the_effects_of_parts():
+    torch.manual_seed(0)
+    where = bound(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 4)), scenes(), TARGETS)
+    gradient = Gradient()(where)
+    torch.testing.assert_close(evidence(where, gradient, None), effects(where).double(), rtol=1e-4, atol=1e-5)
+    assert PartAgreement()(where, gradient).tolist() == pytest.approx([1.0] * 5)
+    assert PartPrecision()(where, gradient).tolist() == pytest.approx([1.0] * 5)
+    assert PartAgreement()(where, gradient, units="importance").min() < 0.9
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -57,11 +78,11 @@ def test_precision_is_the_mean_over_all_ways_to_break_ties(k):
     sums = torch.tensor([[5.0, 1, 1, 2, 1, 0], [1.0, 1, 1, 0, 0, 0], [1.0, 2, 3, 4, 5, 6], [2.0, 2, 2, 2, 2, 9]])
     worlds, targets = scenes()[:4], TARGETS[:4]
     raw, chance = [], []
-    for evidence, effect in slow(network, worlds, targets, part_map(sums)):
-        evidence, places = evidence.round(4), range(len(effect))
+    for said, effect in slow(network, worlds, targets, part_map(sums)):
+        said, places = said.round(4), range(len(effect))
         tops = [
             Counter(frozenset(sorted(order, key=lambda place: -values[place])[:k]) for order in permutations(places))
-            for values in (evidence, effect)
+            for values in (said, effect)
         ]
         hits = sum(n * m * len(one & two) for (one, n), (two, m) in product(*(top.items() for top in tops)))
         raw.append(hits / k / tops[0].total() / tops[1].total())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,8 +14,18 @@ from xaieval.component import Method, Metric
 from xaieval.correlation import constant, pearson, ranks, rounding_of
 from xaieval.datasets.base import Dataset
 from xaieval.explicand import Explicand
-from xaieval.intervention import SYNCS, effects, rounding
-from xaieval.part_importance import Called, chosen_threshold, correct, irrelevant, positive, seen_parts, sufficient_sets
+from xaieval.intervention import SYNCS, effects, rounding, worlds_of
+from xaieval.part_importance import (
+    Called,
+    chosen_threshold,
+    correct,
+    irrelevant,
+    part_masks,
+    positive,
+    seen_parts,
+    sufficient_sets,
+    sums_in,
+)
 
 WITH_VALUES = ("values", "deterministic", "batch_size", "order", "absent", "undefined_maps")
 """Laws that compare the values of random maps on a random model."""
@@ -128,6 +139,29 @@ def no_order(explicand: Explicand) -> dict[str, Tensor]:
         "fewer than 3 parts seen": seen.sum(1) < FEW,
         "constant effects": constant(effects(explicand), rounding(explicand), seen),
     }
+
+
+def evidence(explicand: Explicand, attribution: Tensor, units: str | None) -> Tensor:
+    """What a map says of each part that is seen, `(N, P)`, float64.
+
+    The sum of its scores in the pixels where the part is seen. A gradient `(N, C, H, W)` tells how the logit changes
+    with each pixel, so that its sum is about a part that grows brighter: what it says of the part's removal is `sum (x
+    - x~) g`, where x~ is the sample drawn without the part.
+    """
+    if (units or explicand.units_of(attribution)) != "gradient":
+        return sums_in(explicand.features(attribution, units).double(), part_masks(explicand))
+    predicted = (explicand.features(gone * attribution, "contribution") for gone in _changes(explicand))
+    return torch.stack([features.double().flatten(1).sum(1) for features in predicted], 1)
+
+
+def _changes(explicand: Explicand) -> Iterator[Tensor]:
+    """For each part what its removal takes from the samples, `(N, C, H, W)`; 0 of a sample that does not show it."""
+    worlds, seen = worlds_of(explicand), seen_parts(explicand)
+    for part, shown in enumerate(seen.T.tolist()):
+        gone = torch.zeros_like(explicand.inputs)
+        for row in (number for number, there in enumerate(shown) if there):
+            gone[row] = explicand.inputs[row] - worlds[row].image(without=(part,)).to(explicand.inputs)
+        yield gone
 
 
 def effect_ranks(explicand: Explicand) -> Tensor:
