@@ -109,7 +109,7 @@ def test_curves_are_kept_beside_the_maps(tmp_path):
     run({"gradient": Gradient()}, metrics, samples_of(masks=(0, 1, 2)), store=store)
     classifier = Classifier(Net(), name="net", batch_size=8)
     keys, part, sample = Keys(classifier), Part.of("gradient", Gradient()), samples_of()[1]
-    kept = store.scalars(keys.curves(Subject.of(1, sample, "toys", "predicted"), part))
+    kept = store.scalars(str(keys.curves(Subject.of(1, sample, "toys", "predicted"), part))) or {}
     explicand = classifier.explicand(sample.input[None], ids=[sample.id])
     assert len(kept) == 2
     for direction in CURVES:
