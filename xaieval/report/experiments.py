@@ -28,6 +28,8 @@ class Experiment:
     Attributes:
         classifier: The model.
         dataset: The dataset.
+        samples: Its samples.
+        places: Where each of them is, by its name.
         target: How the class explained was chosen, `predicted` or `label`.
         device: Type of the device on which it ran.
         methods: By their canonical JSON, as rows name them.
@@ -36,6 +38,8 @@ class Experiment:
 
     classifier: Classifier
     dataset: Dataset
+    samples: Sequence[Sample]
+    places: Mapping[str, int]
     target: str
     device: str
     methods: dict[str, Part] = field(default_factory=dict)
@@ -45,17 +49,6 @@ class Experiment:
     def keys(self) -> Keys:
         """Under which the run kept things."""
         return Keys(self.classifier, self.device)
-
-    @cached_property
-    def samples(self) -> Sequence[Sample]:
-        """The samples of the dataset."""
-        return load(self.dataset, self.classifier)
-
-    @cached_property
-    def places(self) -> Mapping[str, int]:
-        """Where each sample is in the dataset, by its name."""
-        names = getattr(self.samples, "ids", None) or [sample.id for sample in self.samples]
-        return {name: place for place, name in enumerate(names)}
 
 
 def experiments(configs: Iterable[KeptConfig]) -> tuple[list[Experiment], list[str]]:
@@ -125,7 +118,10 @@ def _add(
     if key not in found:
         dataset = component(group, node, f"{group}.{name}")
         device = str(given.get("device") or "cpu").partition(":")[0]
-        found[key] = Experiment(classifier, dataset, target, device)
+        samples = load(dataset, classifier)
+        names = getattr(samples, "ids", None) or [sample.id for sample in samples]
+        places = {name: place for place, name in enumerate(names)}
+        found[key] = Experiment(classifier, dataset, samples, places, target, device)
     for kind, known in (("method", found[key].methods), ("metric", found[key].metrics)):
         for _, name, node in _nodes(values, kind):
             try:

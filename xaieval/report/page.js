@@ -19,9 +19,13 @@ const breakable = (name) => name.replaceAll("_", "_\u200b");
 
 const bare = { paging: false, info: false, autoWidth: false, order: [], layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null } };
 const filters = { model: "", dataset: "", method: "", sentinel: true };
+// Cells without a number come last in both directions.
+for (const [name, sign] of [["asc", 1], ["desc", -1]])
+  DataTable.ext.type.order[`score-${name}`] = (a, b) => (a === "") - (b === "") || sign * (a - b);
 const boards = [...document.querySelectorAll("table.leaderboard")].map((element) => {
-  // Undefined cells come last in both directions, as an empty order is no number.
-  const table = new DataTable(element, { ...bare, columnDefs: [{ targets: "_all", orderSequence: ["asc", "desc", ""] }] });
+  const scores = [...element.tHead.rows[0].cells].map((_, place) => place).slice(1);
+  const columnDefs = [{ targets: "_all", orderSequence: ["asc", "desc", ""] }, { targets: scores, type: "score" }];
+  const table = new DataTable(element, { ...bare, columnDefs });
   table.search.fixed("filters", (_text, _data, index) => {
     const row = table.row(index).node();
     return (filters.sentinel || row.dataset.sentinel !== "1") && row.cells[0].textContent.toLowerCase().includes(filters.method);
@@ -169,7 +173,7 @@ function fillStrip(kept = null) {
 function option(one, place, value) {
   const button = make("div", { role: "option", id: `sample-${place}`, tabindex: -1, "aria-selected": "false" });
   if (isText(one)) button.append(make("span", { class: "words" }, textOf(one)));
-  else button.append(make("img", { src: `data:image/webp;base64,${one.photo}`, alt: "", loading: "lazy" }));
+  else button.append(make("img", { src: `data:image/webp;base64,${one.photo}`, alt: "" }));
   button.append(make("b", {}, one.name));
   if ($("by").value) button.append(make("i", {}, value === null ? "no score" : value.toPrecision(3)));
   button.addEventListener("click", () => select(place, true));
