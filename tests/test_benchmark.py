@@ -21,6 +21,7 @@ from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
+from xaieval.curve import curve_name
 from xaieval.datasets.base import Sample, Samples
 from xaieval.datasets.preprocess import DatasetError
 from xaieval.metrics.deletion import Deletion
@@ -30,8 +31,9 @@ from xaieval.metrics.max_sensitivity import MaxSensitivity
 from xaieval.metrics.mu_fidelity import MuFidelity
 from xaieval.metrics.pointing_game import PointingGame
 from xaieval.metrics.sparseness import Sparseness
-from xaieval.plan import CHUNK, UNKEPT, Subject, shard_of
+from xaieval.plan import CHUNK, UNKEPT, Keys, Part, Subject, shard_of
 from xaieval.progress import Progress
+from xaieval.removal import Zero
 from xaieval.rows import SCHEMA
 from xaieval.store import Store
 from xaieval.unsupported import UnsupportedError
@@ -99,6 +101,21 @@ def test_scores_are_those_of_the_library():
             expected = component(explicand, attribution, method)
             found = scores(outcome.rows)[name, metric].to_numpy()
             np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+
+
+def test_curves_are_kept_beside_the_maps(tmp_path):
+    store, metrics = Store(tmp_path), {**CURVES, "pointing_game": PointingGame()}
+    run({"gradient": Gradient()}, {"insertion": CURVES["insertion"]}, store=store)  # the others join it later
+    run({"gradient": Gradient()}, metrics, samples_of(masks=(0, 1, 2)), store=store)
+    classifier = Classifier(Net(), name="net", batch_size=8)
+    keys, part, sample = Keys(classifier), Part.of("gradient", Gradient()), samples_of()[1]
+    kept = store.scalars(str(keys.curves(Subject.of(1, sample, "toys", "predicted"), part))) or {}
+    explicand = classifier.explicand(sample.input[None], ids=[sample.id])
+    assert len(kept) == 2
+    for direction in CURVES:
+        curve = explicand.curve(Gradient()(explicand), 4, 4, "zero", direction)
+        found = kept[curve_name(4, 4, Zero(), direction, 0)]
+        torch.testing.assert_close(found, torch.cat((curve.scores.values[0], curve.fraction[0, :, None]), 1))
 
 
 def test_rows_say_what_they_are():

@@ -17,6 +17,7 @@ import xaieval
 
 ROOT = Path(__file__).resolve().parents[1]
 MAPPED = ("attributions", "conf", "metrics")
+PAGE = ("report/*.html", "report/*.css", "report/*.js")
 COMPONENTS = {"method": "attributions", "metric": "metrics"}
 
 
@@ -44,7 +45,10 @@ def files(wheel):
 def expected_files():
     """Names that a wheel of this repository has to hold; `rglob` does not follow the links in xaieval/."""
     trees = {"xaieval": "xaieval"} | {name: f"xaieval/{name}" for name in MAPPED}
-    kinds = {"xaieval": ("*.py", "py.typed", "datasets/**/*.csv", "datasets/**/*.json"), "conf": ("*.py", "*.yaml")}
+    kinds = {
+        "xaieval": ("*.py", "py.typed", "datasets/**/*.csv", "datasets/**/*.json", *PAGE),
+        "conf": ("*.py", "*.yaml"),
+    }
     return {
         f"{target}/{path.relative_to(ROOT / tree).as_posix()}"
         for tree, target in trees.items()

@@ -26,6 +26,7 @@ from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.config import ConfigError, choose_device, components, load, plain
 from xaieval.datasets.preprocess import DatasetError
+from xaieval.kept_configs import KeptConfig, command_of, keep_config
 from xaieval.plan import shard_of
 from xaieval.progress import Progress
 from xaieval.results import report, write_rows
@@ -126,6 +127,9 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
     settings = Settings.of(values)
     parts = {group: components(values, group) for group in ("method", "metric", "dataset", "model")}
     store = None if settings.store is None else Store(settings.store, settings.gigabytes)
+    name = _hash(values)
+    if store is not None:
+        keep_config(store.path, name, KeptConfig(command_of(context.overrides.task), values))
     found = []
     for classifier in parts["model"].values():
         for dataset in parts["dataset"].values():
@@ -138,7 +142,7 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
                 target=settings.target,
                 store=store,
                 seed=settings.seed,
-                config_hash=_hash(values),
+                config_hash=name,
                 progress=_progress(context),
             )
             found.append(

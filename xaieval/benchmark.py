@@ -183,6 +183,7 @@ class Benchmark:
         for method, metrics in chunk.missing.items():
             made = maps.pop(method)
             self._keep(self._finished(work, method, made, work.score(method, metrics, made)))
+            work.keep_curves(method, made)
             work.keep_scores()
 
     def _work(self, chunk: Chunk) -> Work:

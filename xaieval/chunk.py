@@ -16,6 +16,7 @@ from xaieval.component import Method
 from xaieval.cost import Cost, Ledger
 from xaieval.datasets.base import Sample
 from xaieval.explicand import Explicand
+from xaieval.noted import version_of
 from xaieval.plan import Keys, Part, Subject
 from xaieval.progress import Progress
 from xaieval.scores import Scores
@@ -226,6 +227,26 @@ class Work:
             key = self._keys.attribution(subject, method)
             if key is not None and finite[row]:
                 self._store.write_attribution(key, padded(host[row], subject.shape[-1]), metadata)
+
+    def keep_curves(self, method: Part, made: Map) -> None:
+        """Keep the curves along which metrics scored a map, to be drawn: for each `(steps + 1, 4)`.
+
+        These are the three numbers of its `Scores` at each point, and the part of the pieces that are gone or back.
+        """
+        key = None if made.attribution is None else self._keys.curves(self.subjects[0], method)
+        if self._store is None or made.attribution is None or key is None:
+            return
+        current = (made.units, version_of(made.attribution))
+        found = {
+            name: one
+            for (name, *how), (one, _) in self.explicand.noted(made.attribution).curves.items()
+            if (*how,) == current
+        }
+        host = {name: torch.cat((one.scores.values, one.fraction[..., None]), -1).cpu() for name, one in found.items()}
+        for row, subject in enumerate(self.subjects if host else ()):
+            key = str(self._keys.curves(subject, method))
+            kept = self._store.scalars(key) or {}
+            self._store.write_scalars(key, kept | {name: values[row] for name, values in host.items()})
 
     # -- scores ------------------------------------------------------------------------------------------------------
 

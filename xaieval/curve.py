@@ -37,6 +37,13 @@ class Curve:
         return torch.trapezoid(self.scores.of(score), self.fraction, dim=1)
 
 
+def curve_name(
+    grid: int, steps: int | tuple[float, ...], removal: object, direction: str, seed: int, segments: str = "patches"
+) -> str:
+    """What tells the curves of one attribution apart; the arguments are those of `Explicand.curve`."""
+    return f"{grid}:{steps}:{removal!r}:{direction}:{seed}:{segments}"
+
+
 @dataclass(frozen=True)
 class Order:
     """The order in which patches go.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from xaieval.batch import Batch
-from xaieval.curve import Curve, Order
+from xaieval.curve import Curve, Order, curve_name
 from xaieval.draws import BLOCK, seed_of
 from xaieval.modalities.modality import Patches
 from xaieval.noted import UNITS, version_of
@@ -285,8 +285,8 @@ class Explicand(Related):
         if segments != "patches":
             check_segments("curve", segments)
         note = self.noted(attribution)
-        key = f"{grid}:{steps}:{removal_of(removal)!r}:{direction}:{seed}:{segments}"
-        key += f":{self.units_of(attribution)}:{version_of(attribution)}"
+        name = curve_name(grid, steps, removal_of(removal), direction, seed, segments)
+        key = (name, self.units_of(attribution), version_of(attribution))
         if key not in note.curves:
             with self.meter.making() as ledger:
                 curve = self._curve(attribution, grid, steps, removal, direction, seed, segments)

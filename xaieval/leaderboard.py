@@ -90,11 +90,11 @@ class Leaderboard:
 
     def text(self) -> str:
         """Aligned text, without colors and never cut."""
-        return self._table(_in_short).text()
+        return self._table(in_short).text()
 
     def markdown(self) -> str:
         """A GitHub table with both ends of every interval, standard deviations and numbers of samples."""
-        return self._table(_in_full).markdown()
+        return self._table(in_full).markdown()
 
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full."""
@@ -105,7 +105,7 @@ class Leaderboard:
 
         Nine metrics fit into 120 columns, as cost and valid cells stand below a method's name.
         """
-        entries = {method.name: tuple(self._entries(method, _in_short)) for method in self.methods}
+        entries = {method.name: tuple(self._entries(method, in_short)) for method in self.methods}
         headings = [_stacked(column) for column in self.shown]
         widths = list(map(_width, headings, zip(*entries.values(), strict=True)))
         room = width - sum(widths) - len(widths)
@@ -117,7 +117,7 @@ class Leaderboard:
             table.add_column(Text(heading), justify="right", width=columns)
         for section in sections(self.methods):
             for method in section:
-                below = "\n{}f {}b {}s {}%".format(*method.cost, self._valid(method))
+                below = "\n{}f {}b {}s {}%".format(*method.cost, self.valid_of(method))
                 cells = (Text(entry.text, "bold green" if entry.best else "") for entry in entries[method.name])
                 table.add_row(Text.assemble(method.name, (below, "dim")), *cells)
             table.add_section()
@@ -139,9 +139,10 @@ class Leaderboard:
     def _entries(self, method: Method, style: Style) -> Iterator[Entry]:
         rivals = [line.name for line in self.methods if not line.sentinel]
         for column in self.shown:
-            yield Entry(_cell(column, method.name, style), method.name in column.best(rivals))
+            yield Entry(cell_text(column, method.name, style), method.name in column.best(rivals))
 
-    def _valid(self, method: Method) -> str:
+    def valid_of(self, method: Method) -> str:
+        """How many percent of a method's cells have a score."""
         valid = sum(column.scores[method.name].valid for column in self.shown)
         return f"{100 * valid / sum(column.samples for column in self.shown):.0f}"
 
@@ -159,7 +160,7 @@ class Leaderboard:
                 (
                     Entry(method.name),
                     *self._entries(method, style),
-                    Entry(self._valid(method)),
+                    Entry(self.valid_of(method)),
                     *map(Entry, method.cost),
                 )
                 for method in section
@@ -167,7 +168,7 @@ class Leaderboard:
             for section in sections(self.methods)
         )
         legend = "Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone."
-        notes = self.notes() if style is _in_short else (IN_FULL, *self.notes()[1:])
+        notes = self.notes() if style is in_short else (IN_FULL, *self.notes()[1:])
         return Table(self.title, headings, rows, (*notes, legend))
 
     def _record(self, column: Column, method: Method) -> dict[str, object]:
@@ -260,16 +261,19 @@ def _doubts(part: pd.DataFrame, verdicts: Mapping[Judged, Verdict]) -> dict[str,
     return found
 
 
-def _in_short(column: Column, score: Score) -> str:
+def in_short(column: Column, score: Score) -> str:
+    """A mean with half the width of its interval."""
     return with_half_width(score.interval, column.decimals)
 
 
-def _in_full(column: Column, score: Score) -> str:
+def in_full(column: Column, score: Score) -> str:
+    """A mean with both ends of its interval, its standard deviation and, where it stands apart, its n."""
     text = with_deviation(with_both_ends(score.interval, column.decimals), score.deviation, column.decimals)
     return text if score.compared else f"{text} n = {score.interval.n}"
 
 
-def _cell(column: Column, name: str, style: Style) -> str:
+def cell_text(column: Column, name: str, style: Style) -> str:
+    """What stands in the cell of a method: its score in a style, or why there is none."""
     score = column.scores[name]
     if score.valid:
         return style(column, score) + ("" if score.compared else "†")

@@ -39,6 +39,11 @@ class Tested(NamedTuple):
     adjusted: float
     improvement: Interval
 
+    @property
+    def differs(self) -> bool:
+        """Whether the methods differ by more than chance: `LEVEL` after correction, over enough sources."""
+        return self.difference.sources >= ENOUGH and self.adjusted < LEVEL
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -168,6 +173,4 @@ def _tested(column: Column, scores: Scores, names: Sequence[tuple[str, str]]) ->
 
 
 def _mark(tested: Tested, column: Column) -> str:
-    if tested.difference.sources < ENOUGH or not tested.adjusted < LEVEL:
-        return ""
-    return arrow(tested.difference, column)
+    return arrow(tested.difference, column) if tested.differs else ""

@@ -125,10 +125,16 @@ class Chunk:
 
 
 class Keys:
-    """Content keys of everything that a run with this model may keep; None for what must not be kept."""
+    """Content keys of everything that a run with this model may keep; None for what must not be kept.
 
-    def __init__(self, classifier: Classifier) -> None:
+    Args:
+        classifier: The model.
+        device: Type of the device on which things were computed; None: that of the model.
+    """
+
+    def __init__(self, classifier: Classifier, device: str | None = None) -> None:
         self._classifier = classifier
+        self._device = device or classifier.device.type
         self._run = uuid.uuid4().hex
 
     @cached_property
@@ -149,7 +155,7 @@ class Keys:
             modality=repr(classifier.modality),
             layers=classifier.layers,
             precision=classifier.precision,
-            device=classifier.device.type,
+            device=self._device,
         )
 
     def scores(self, subject: Subject) -> str | None:
@@ -160,6 +166,10 @@ class Keys:
         """Key of a method's map."""
         mask = {"mask": subject.mask or "none"} if set(TOLD) & set(method.component.needs) else {}
         return self._key(kind="attribution", subject=subject.key, method=method.key, **mask)
+
+    def curves(self, subject: Subject, method: Part) -> str | None:
+        """Key of the curves of a method's map."""
+        return self._key(kind="curves", attribution=self.attribution(subject, method))
 
     def row(self, subject: Subject, method: Part, metric: Part) -> str:
         """Key of a row; one that occurs in this run only where the row must not be kept."""

@@ -11,9 +11,11 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from xaieval.cells import headed, with_deviation
+from xaieval.column_intervals import mean_intervals
 from xaieval.comparison import ENOUGH, Column, Method, Scores, deciding, deviation, sources_behind
 from xaieval.leaderboard import Leaderboard
 from xaieval.ranking import Stability, borda, borda_of, instance_ranks, rank_stability
+from xaieval.statistics import Interval
 from xaieval.table import Entry, Table, figures, number
 
 DECIMALS = 2
@@ -27,7 +29,8 @@ class Order:
 
     Attributes:
         names: Of the methods.
-        means: Of each method's ranks over the samples where all of them have a score; 1 is best.
+        intervals: Means of each method's ranks over the samples where all of them have a score, 1 is best, with their
+            95 % bootstrap intervals.
         deviations: Standard deviation of these ranks (n - 1 below the sum of squares).
         n: Number of these samples.
         sources: Number of independent sources behind them.
@@ -35,11 +38,16 @@ class Order:
     """
 
     names: tuple[str, ...]
-    means: tuple[float, ...]
+    intervals: tuple[Interval, ...]
     deviations: tuple[float, ...]
     n: int
     sources: int
     stability: Stability
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The means alone."""
+        return tuple(interval.mean for interval in self.intervals)
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,8 @@ class Ranks:
                     "metric": metric,
                     "method": name,
                     "mean": order.means[place],
+                    "mean_low": order.intervals[place].low,
+                    "mean_high": order.intervals[place].high,
                     "sd": order.deviations[place],
                     "n": order.n,
                     "sources": order.sources,
@@ -200,13 +210,13 @@ def _compared(column: Column, methods: Sequence[Method]) -> tuple[str, ...]:
 
 def _order(names: tuple[str, ...], higher_is_better: bool, scores: Scores) -> Order:
     table = scores.table[list(names)].to_numpy(dtype=np.float64)
-    own = instance_ranks(table, higher_is_better)
+    own, complete = instance_ranks(table, higher_is_better), np.isfinite(table).all(axis=1)
     return Order(
         names=names,
-        means=tuple(borda(table, higher_is_better).tolist()),
+        intervals=tuple(mean_intervals(own, [scores.sources[row] for row in np.flatnonzero(complete).tolist()])),
         deviations=tuple(map(deviation, own.T)),
         n=len(own),
-        sources=sources_behind(scores, np.isfinite(table).all(axis=1)),
+        sources=sources_behind(scores, complete),
         stability=rank_stability(table, higher_is_better, scores.sources, by="borda"),
     )
 

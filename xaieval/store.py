@@ -5,7 +5,8 @@ A store is a folder::
     parts/          rows, Parquet: one file per unit of work, merged when a process ends
     reliability/    likewise, rows that are no result but tell how far to believe results
     attributions/   maps, safetensors by content key; the oldest are dropped above `gigabytes`
-    scalars/        clean scores, responses, end points of curves; safetensors by content key
+    scalars/        clean scores, responses, end points of curves, curves; safetensors by content key
+    configs/        what runs were composed of, JSON by the hash that rows name, see `xaieval.kept_configs`
 
 Every file is written to `<name>.<host>-<pid>-<uuid>.tmp`, synced and renamed, so a file with its final name is whole.
 There are no locks: two processes may compute the same cell, and `Store.rows` gives one row per key.
