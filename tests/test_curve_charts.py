@@ -1,5 +1,7 @@
 """Deletion and insertion curves as figures: what is drawn is what metrics integrate."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from xaieval.metrics.deletion import Deletion
 from xaieval.statistics import bootstrap_interval
 from xaieval.table import number
 
-OPTIONS = {"grid": 4, "steps": 5}
+OPTIONS: dict[str, Any] = {"grid": 4, "steps": 5}
 
 
 def maps():
