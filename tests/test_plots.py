@@ -16,6 +16,7 @@ from xaieval import plots, verbs
 from xaieval.benchmark import CellError
 from xaieval.classifier import Classifier
 from xaieval.config import ConfigError
+from xaieval.laws import text_toys
 from xaieval.laws.toys import General, images, seeded
 from xaieval.plots import DIVERGING, SEQUENTIAL, draw, limits, rows_of, show
 
@@ -99,6 +100,72 @@ def test_channels_are_summed_with_their_signs():
     values[:, 0], values[:, 1] = ramp()[:, 0], -3 * ramp()[:, 0]
     picture = drawn(panels(show(explained(), {"a": values}))[1])
     np.testing.assert_allclose(picture.get_array(), -2 * ramp()[0, 0], rtol=1e-6)
+
+
+# -- what may be chosen --
+
+
+def label(figure):
+    return [axes.get_xlabel() for axes in figure.subfigs[1].axes]
+
+
+def test_a_scale_ends_at_the_percentile_that_is_asked_for():
+    figure = show(explained(), {"a": ramp(), "b": -ramp()}, percentile=50)
+    assert drawn(panels(figure)[1]).get_clim() == pytest.approx((0, np.percentile(ramp()[0], 50)))
+    assert drawn(panels(figure)[2]).get_clim()[1] == pytest.approx(np.percentile(ramp()[0], 50))
+    assert label(figure) == [
+        "signed, to \N{PLUS-MINUS SIGN} percentile 50 of each map",
+        "importance, to percentile 50 of each map",
+    ]
+    for wrong in (0, 101):
+        with pytest.raises(ValueError, match=f"percentile must be above 0 and at most 100, got {wrong}"):
+            show(explained(), {"a": ramp()}, percentile=wrong)
+
+
+def test_panels_share_one_scale_of_each_kind_if_asked():
+    own = ramp()
+    own[1] *= 3  # the second photo
+    figure = show(explained(), {"a": own, "small": 0.1 * own, "b": -own}, shared=True)
+    every = np.concatenate([own.flatten(), 0.1 * own.flatten()])
+    for place in (1, 2, 5, 6):
+        assert drawn(panels(figure)[place]).get_clim() == pytest.approx((0, np.percentile(every, 99)))
+    high = np.percentile(own.flatten(), 99)
+    assert [drawn(panels(figure)[place]).get_clim() for place in (3, 7)] == [pytest.approx((-high, high))] * 2
+    assert label(figure) == [
+        "signed, to \N{PLUS-MINUS SIGN} percentile 99 of all maps",
+        "importance, to percentile 99 of all maps",
+    ]
+    keys = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in figure.subfigs[1].axes]
+    assert keys == [[f"{-high:.2g}", "0", f"{high:.2g}"], ["0", "", f"{np.percentile(every, 99):.2g}"]]
+    each = show(explained(), {"a": own})
+    ends = [drawn(panels(each)[place]).get_clim()[1] for place in (1, 3)]
+    assert ends[1] == pytest.approx(3 * ends[0])
+
+
+def test_an_overlay_fades_small_scores_over_the_photo_in_gray():
+    explicand = explained()
+    figure = show(explicand, {"signed": ramp() - 0.25, "unsigned": ramp() + 1}, overlay=True)
+    _, signed, unsigned = panels(figure)[:3]
+    for axes, values, least in ((signed, ramp()[0, 0] - 0.25, 0.0), (unsigned, ramp()[0, 0] + 1, 1.0)):
+        photo, picture = axes.images
+        np.testing.assert_allclose(photo.get_array(), explicand.inputs[0].mean(0), rtol=1e-5)
+        size = np.abs(values.numpy() - least)
+        np.testing.assert_allclose(picture.get_alpha(), (size / np.percentile(size, 99)).clip(0, 1), rtol=1e-5)
+    assert len(panels(show(explicand, {"a": ramp()}))[1].images) == 1
+
+
+def test_show_draws_images_only():
+    texts = text_toys.explicand(seeded(text_toys.Reader))
+    with pytest.raises(
+        ValueError, match=r"show draws images \(N, C, H, W\), got inputs .*xaieval.text_plots.show_texts"
+    ):
+        show(texts, {"a": texts.inputs})
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path):
+    figure = show(explained(), {r"$\bad{$": ramp()})
+    figure.savefig(tmp_path / "a.png")
+    assert panels(figure)[1].get_title() == r"$\bad{$"
 
 
 def lightness(name):

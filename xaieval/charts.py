@@ -22,6 +22,7 @@ from xaieval.agreement import Agreement, agreement
 from xaieval.cells import headed
 from xaieval.chart_frame import SMALL, Part, Results, boards_of, figure_of, key, looks_of, note, panels, save, svg
 from xaieval.comparison import ENOUGH, Column, Method
+from xaieval.curve_charts import curves
 from xaieval.evidence import Evidence, evidences
 from xaieval.leaderboard import Leaderboard
 from xaieval.pairs import LEVEL, Pairs, pairs
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["agreement_heat_map", "cost_quality", "performance_profiles", "rank_plot", "save", "svg"]
+__all__ = ["agreement_heat_map", "cost_quality", "curves", "performance_profiles", "rank_plot", "save", "svg"]
 
 JOINS = "not told apart"
 """Names the bars of a rank plot in the figure."""

@@ -4,14 +4,15 @@
 
 A map's channels are summed. One with a sign is drawn on a diverging scale, symmetric about zero: blue is negative,
 white zero, red positive. Others run from their smallest score (dark) up. Both are clipped at the 99th percentile of
-their size. A white line goes around the object where the dataset knows it.
+their size, each map by itself unless all share a scale; the key says how. A white line goes around the object where the
+dataset knows it.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,17 +72,67 @@ class Mapped(Protocol):
         """Names of the maps whose scores have a sign, whatever the values are."""
 
 
-def show(explicand: Explicand, attributions: Mapping[str, Tensor]) -> Figure:
-    """Draw attributions of the same inputs.
+@dataclass(frozen=True)
+class Scaling:
+    """How scores become colors.
+
+    Attributes:
+        percentile: Of the absolute scores, where a scale ends, in (0, 100].
+        shared: One scale for all maps with a sign and one for all others, with numbers in the key; else one each.
+        overlay: Draw maps over the photo in gray, the fainter the smaller a score is; else beside it.
+
+    Raises:
+        ValueError: Another percentile.
+    """
+
+    percentile: float = PERCENTILE
+    shared: bool = False
+    overlay: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the percentile."""
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"percentile must be above 0 and at most 100, got {self.percentile}")
+
+    def limits(self, rows: Sequence[Row], signed: set[str]) -> Callable[[Row, str], tuple[float, float]]:
+        """The scores at the ends of the scale of each map."""
+        if not self.shared:
+            return lambda row, name: limits(row.maps[name], name in signed, self.percentile)
+        maps = [(name in signed, finite(values)) for row in rows for name, values in row.maps.items()]
+        ends = {
+            kind: limits(np.concatenate([values for own, values in maps if own is kind]), kind, self.percentile)
+            for kind in {own for own, _ in maps}
+        }
+        return lambda _, name: ends[name in signed]
+
+
+def show(
+    explicand: Explicand,
+    attributions: Mapping[str, Tensor],
+    *,
+    percentile: float = PERCENTILE,
+    shared: bool = False,
+    overlay: bool = False,
+) -> Figure:
+    """Draw attributions of the same images, each photo at the left of its maps.
 
     Args:
         explicand: What was explained.
         attributions: `(N, C, H, W)` or `(N, 1, H, W)` by name.
+        percentile: Of the absolute scores, where a scale ends, in (0, 100].
+        shared: One scale for all maps with a sign and one for all others, so that colors compare sizes; else one each.
+        overlay: Draw maps over the photo in gray, the fainter the smaller a score is; else beside it.
 
     Raises:
         ConfigError: matplotlib is not installed.
+        ValueError: Another percentile, nothing to draw, or inputs that are no images.
     """
-    return draw(rows_of(explicand, attributions))
+    if explicand.inputs.dim() != 4:
+        raise ValueError(
+            f"show draws images (N, C, H, W), got inputs {tuple(explicand.shape)}: draw texts with "
+            "xaieval.text_plots.show_texts"
+        )
+    return draw(rows_of(explicand, attributions), scaling=Scaling(percentile, shared, overlay))
 
 
 def rows_of(explicand: Explicand, attributions: Mapping[str, Tensor]) -> list[Row]:
@@ -108,7 +159,7 @@ def title_of(explicand: Explicand, row: int) -> str:
     return f"{explicand.ids[row]}\n{names[number] if names else f'class {number}'}"
 
 
-def draw(rows: Sequence[Row], columns: int = COLUMNS) -> Figure:
+def draw(rows: Sequence[Row], columns: int = COLUMNS, scaling: Scaling | None = None) -> Figure:
     """The figure of some rows: a band of at most `columns` maps below the other, the photos at the left of each.
 
     Raises:
@@ -121,6 +172,7 @@ def draw(rows: Sequence[Row], columns: int = COLUMNS) -> Figure:
     names = list(dict.fromkeys(name for row in rows for name in row.maps))
     if not names:
         raise ValueError("a contact sheet needs at least one photo with one map, got none")
+    scaling = scaling or Scaling()
     columns = math.ceil(len(names) / math.ceil(len(names) / columns))  # bands as equal as they can be
     bands = [names[start : start + columns] for start in range(0, len(names), columns)]
     lines = len(bands) * len(rows)
@@ -131,11 +183,14 @@ def draw(rows: Sequence[Row], columns: int = COLUMNS) -> Figure:
     panels, key = parts
     axes = iter(panels.subplots(lines, columns + 1, squeeze=False))
     signed = {name for name in names if any(is_signed(row, name) for row in rows)}
+    ends = scaling.limits(rows, signed)
     for band in bands:
         for place, row in enumerate(rows):
+            drawn = {name: (values, name in signed, ends(row, name)) for name, values in row.maps.items()}
             titles = [wrapped(name) if place == 0 else "" for name in band]
-            _line(next(axes), row, band, titles, signed)
-    _key(key, bool(signed), len(signed) < len(names))
+            _line(next(axes), row, dict(zip(band, titles, strict=True)), drawn, scaling.overlay)
+    used = {name in signed: ends(row, name) for row in rows for name in row.maps}
+    _key(key, used, scaling)
     return figure
 
 
@@ -153,35 +208,46 @@ def finite(values: np.ndarray) -> np.ndarray:
     return left if left.size else np.zeros(1)
 
 
-def _line(axes: Sequence[Axes], row: Row, names: Sequence[str], titles: Sequence[str], signed: set[str]) -> None:
-    """One photo and its maps of one band."""
+def _line(
+    axes: Sequence[Axes],
+    row: Row,
+    titles: Mapping[str, str],
+    maps: Mapping[str, tuple[np.ndarray, bool, tuple[float, float]]],
+    overlay: bool,
+) -> None:
+    """One photo and its maps of one band: for each its scores, whether they are signed, and the ends of its scale."""
     axes[0].imshow(row.image)
-    axes[0].set_ylabel("\n".join(_shortened(row.title)), fontsize=7)
-    for one, name, title in zip(axes[1:], names, titles, strict=False):
-        if name in row.maps:
-            _map(one, row.maps[name], name in signed)
+    axes[0].set_ylabel("\n".join(_shortened(row.title)), fontsize=7, parse_math=False)
+    for one, (name, title) in zip(axes[1:], titles.items(), strict=False):
+        if name in maps:
+            _map(one, *maps[name], row.image if overlay else None)
         else:
             one.text(0.5, 0.5, "no map", ha="center", va="center", transform=one.transAxes, fontsize=7)
-        one.set_title(title, fontsize=8)
+        one.set_title(title, fontsize=8, parse_math=False)
     for one in axes:
         one.set_xticks([])
         one.set_yticks([])
         one.spines[:].set_visible(False)
-    for one in axes[: len(names) + 1]:
+    for one in axes[: len(titles) + 1]:
         _outline(one, row.mask)
 
 
-def _map(axes: Axes, values: np.ndarray, signed: bool) -> None:
-    low, high = limits(values, signed)
-    axes.imshow(values, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=high)
+def _map(axes: Axes, values: np.ndarray, signed: bool, ends: tuple[float, float], photo: np.ndarray | None) -> None:
+    """The scores in their colors, over a photo where there is one."""
+    (low, high), opaque = ends, None
+    if photo is not None:
+        axes.imshow(photo.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+        size = np.abs(values) if signed else values - low
+        opaque = np.nan_to_num(size / (high if signed else high - low)).clip(0, 1)
+    axes.imshow(values, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=high, alpha=opaque)
 
 
-def limits(values: np.ndarray, signed: bool) -> tuple[float, float]:
-    """The scores at the ends of the scale: symmetric about zero, or from the smallest to the 99th percentile."""
+def limits(values: np.ndarray, signed: bool, percentile: float = PERCENTILE) -> tuple[float, float]:
+    """The scores at the ends of the scale: symmetric about zero, or from the smallest to a percentile of the sizes."""
     values = finite(values)
     low = 0.0 if signed else float(values.min())
     size = np.abs(values - low)
-    span = float(np.percentile(size, PERCENTILE)) or float(size.max()) or 1.0  # a constant map has one color
+    span = float(np.percentile(size, percentile)) or float(size.max()) or 1.0  # a constant map has one color
     return (-span if signed else low), low + span
 
 
@@ -195,18 +261,21 @@ def _outline(axes: Axes, mask: np.ndarray | None) -> None:
     lines.set_path_effects([Stroke(linewidth=1.5, foreground="black"), Normal()])
 
 
-def _key(figure: SubFigure, diverging: bool, sequential: bool) -> None:
-    """What the colors mean, a bar for each scale in use."""
+def _key(figure: SubFigure, ends: Mapping[bool, tuple[float, float]], scaling: Scaling) -> None:
+    """What the colors mean, a bar for each scale in use, with numbers where all maps share it."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    scales = [
-        (DIVERGING, ("negative", "0", "positive"), "signed, to \N{PLUS-MINUS SIGN} the 99th percentile", diverging),
-        (SEQUENTIAL, ("least", "", "most"), "importance, to the 99th percentile", sequential),
-    ]
-    used = [scale[:3] for scale in scales if scale[3]]
-    for place, (colors, labels, title) in enumerate(used):
-        axes = figure.add_axes(((place + 0.5) / len(used) - WIDTH / 2, 0.55, WIDTH, 0.2))
+    end = f"percentile {scaling.percentile:g} of {'all maps' if scaling.shared else 'each map'}"
+    scales = {
+        True: (DIVERGING, ("negative", "0", "positive"), f"signed, to \N{PLUS-MINUS SIGN} {end}"),
+        False: (SEQUENTIAL, ("least", "", "most"), f"importance, to {end}"),
+    }
+    for place, kind in enumerate(sorted(ends, reverse=True)):
+        colors, labels, title = scales[kind]
+        if scaling.shared:
+            labels = (f"{ends[kind][0]:.2g}", labels[1], f"{ends[kind][1]:.2g}")
+        axes = figure.add_axes(((place + 0.5) / len(ends) - WIDTH / 2, 0.55, WIDTH, 0.2))
         bar = figure.colorbar(ScalarMappable(Normalize(0, 2), colors), cax=axes, orientation="horizontal")
         bar.set_ticks([0, 1, 2], labels=labels, fontsize=7)
         bar.set_label(title, fontsize=7, labelpad=1)
