@@ -13,7 +13,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /** A name that may be broken after underscores. */
-const breakable = (name) => name.replaceAll("_", "_\u200b");
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
 
 // -- tables ------------------------------------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ function photoCard() {
 function card(one, method) {
   const { name, sentinel } = method, map = one.maps[name];
   const swatch = make("svg", { class: "swatch", width: 34, height: 8, "aria-hidden": "true" }, make("line", { x1: 0, x2: 34, y1: 4, y2: 4, "stroke-width": 3, ...look(method) }));
-  const box = make("div", { class: `card${sentinel ? " sentinel" : ""}${isText(one) ? " texts-card" : ""}` }, make("h4", {}, make("span", {}, breakable(name)), swatch));
+  const box = make("div", { class: `card${sentinel ? " sentinel" : ""}${isText(one) ? " texts-card" : ""}` }, make("h4", {}, make("span", {}, ...breakable(name)), swatch));
   if (!map) box.append(make("p", { class: "missing" }, "no map is kept"));
   else if (isText(one)) box.append(make("p", { class: "text", dir: "auto", "data-method": name }));
   else {
@@ -255,7 +255,7 @@ function card(one, method) {
   const list = make("dl");
   for (const [metric] of shelf().metrics) {
     const score = one.scores[metric]?.[name];
-    if (score) list.append(make("div", {}, make("dt", { class: metric === $("by").value ? "chosen" : "" }, breakable(metric)), make("dd", { class: score[0] === null ? "missing" : "", title: score[1] }, score[1] || "–")));
+    if (score) list.append(make("div", {}, make("dt", { class: metric === $("by").value ? "chosen" : "" }, ...breakable(metric)), make("dd", { class: score[0] === null ? "missing" : "", title: score[1] }, score[1] || "–")));
   }
   box.append(list);
   box.addEventListener("pointerenter", () => { state.strong = name; drawCurves(); });

@@ -1,0 +1,223 @@
+"""What a report tells: maps, curves and orders are those that the metrics saw, and what is missing is said."""
+
+import base64
+import io
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import FILE, PICTURES, SCRIPT, make_hostile
+from PIL import Image
+from report_pages import called
+from score_rows import cells, frame, noise
+
+from xaieval.attributions.gradient import Gradient
+from xaieval.collate import collate
+from xaieval.config import ConfigError
+from xaieval.leaderboard import leaderboards
+from xaieval.report import data, page, pictures
+from xaieval.report.album import SAMPLES, chosen_samples
+from xaieval.report.compare import compared
+from xaieval.report.experiments import experiments, here
+from xaieval.report.sources import Source, read_sources
+from xaieval.report.tables import failures
+from xaieval.store import Store
+from xaieval.verbs import run_verb
+
+STORE = Path("runs/store")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project(tmp_path_factory):
+    """A user's folder with a store, as the working directory."""
+    folder = make_hostile(tmp_path_factory.mktemp("report"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        assert "18 of 72 cells failed" in str(called(*PICTURES, "hydra.run.dir=run"))
+        yield folder
+    for name in ("toy", "hostile_module"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return data.page_of([STORE], Path("report.html"))
+
+
+def test_curves_are_those_that_the_metrics_measured(shown):
+    scores = Store(STORE).rows().set_index(["sample", "method", "metric"])["score"]
+    (shelf,) = shown.shelves
+    assert len(shelf.album.samples) == 6
+    for sample in shelf.album.samples:
+        for method in ("gradient", "occlusion", "random"):
+            for metric in ("deletion", "insertion"):
+                parts, values = sample["curves"][method][metric]
+                assert (parts[0], parts[-1]) == (0, 1)
+                assert np.trapezoid(values, parts) == pytest.approx(scores[sample["name"], method, metric], abs=2e-4)
+
+
+def test_maps_and_orders_are_those_of_the_methods(shown):
+    (run,), problems = experiments(config for source in read_sources([STORE]) for config in source.configs)
+    assert problems == []
+    for shot in shown.shelves[0].album.samples:
+        sample = run.samples[run.places[shot["name"]]]
+        explicand = run.classifier.explicand(ids=[sample.id], **collate([sample]))
+        values = explicand.features(Gradient()(explicand))[0].numpy()
+        told = shot["maps"]["gradient"]
+        low, high = float(told["low"]), float(told["high"])
+        assert (told["signed"], low) == (True, -high)
+        gray = np.asarray(Image.open(io.BytesIO(base64.b64decode(told["src"]))).convert("L"), float)
+        drawn = low + (high - low) * gray / 255
+        assert np.abs(drawn - values.clip(low, high)).mean() < 0.03 * (high - low)  # WEBP forgets a little
+        sums = explicand.piece_scores(explicand.patches(14), Gradient()(explicand))
+        (order,) = shot["orders"].values()
+        assert np.argsort(order["gradient"]).tolist()[:5] == np.argsort(-sums[0].numpy(), kind="stable").tolist()[:5]
+        assert shot["target"].startswith(f"class {int(explicand.target[0])} ")
+
+
+def test_failures_of_one_kind_stand_together(shown):
+    (failure,) = shown.failures
+    assert (failure.names[2], failure.count) == ("failing", 18)
+    assert failure.error == f"ArithmeticError: {SCRIPT}"
+    assert failure.metrics == "deletion, insertion, sparseness"
+    assert failure.samples.endswith("and 1 more")
+    assert failures(frame(cells("gradient", "insertion", [0.5]))) == []
+
+
+def test_the_folder_of_a_run_tells_the_same(shown):
+    other = data.page_of([Path("run")], Path("report.html"))
+    assert other.shelves[0].album.samples == shown.shelves[0].album.samples
+    (command, config), *_ = other.origins[0].runs
+    assert command.startswith("xaieval model=callable")
+    assert "hostile_module.load" in config
+
+
+def copied(folder):
+    shutil.copytree(STORE, folder / "store")
+    return folder / "store"
+
+
+def test_without_its_configuration_a_store_has_no_pictures(tmp_path):
+    store = copied(tmp_path)
+    shutil.rmtree(store / "configs")
+    (shelf,) = data.page_of([store], Path("report.html")).shelves
+    assert shelf.album.samples == []
+    assert shelf.album.notes[0].startswith("There are no pictures: no configuration")
+
+
+def test_a_photo_that_has_changed_is_not_shown(tmp_path):
+    path = Path("pictures") / FILE
+    before = path.read_bytes()
+    with Image.open("pictures/p1.png") as other:
+        other.save(path)
+    try:
+        (shelf,) = data.page_of([STORE], Path("report.html")).shelves
+    finally:
+        path.write_bytes(before)
+    assert {sample["name"] for sample in shelf.album.samples} == {f"p{number}.png" for number in range(5)}
+    assert shelf.album.notes[0].startswith("1 of them is not shown")
+
+
+def test_what_cannot_be_composed_any_more_is_said_and_the_rest_stands():
+    Path("pictures").rename("elsewhere")
+    try:
+        found = data.page_of([STORE], Path("report.html"))
+    finally:
+        Path("elsewhere").rename("pictures")
+    assert len(found.boards) == 1
+    assert "pictures" in found.problems[0]
+    assert found.shelves[0].album.notes[0].startswith("There are no pictures")
+
+
+def test_a_map_that_was_dropped_is_missing_and_the_others_are_there(tmp_path):
+    store = copied(tmp_path)
+    for file in (store / "attributions").iterdir():
+        file.unlink()
+    (shelf,) = data.page_of([store], Path("report.html")).shelves
+    assert [sample["maps"] for sample in shelf.album.samples] == [{}] * 6
+    assert shelf.album.samples[0]["scores"]["insertion"]["gradient"][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere"], "neither a store nor a run at nowhere"),
+        (["--wide"], "report takes folders of stores and runs and --output FILE"),
+        (["method=sobol"], "report takes folders of stores and runs and --output FILE"),
+        (["--output"], "--output needs the name of a file"),
+        (["--output", "no/where.html"], "there is no folder no"),
+    ],
+)
+def test_a_wrong_word_gets_a_sentence(words, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        run_verb("report", words)
+
+
+def test_a_missing_library_gets_a_sentence(monkeypatch):
+    monkeypatch.setattr(page, "find_spec", lambda name: None if name == "jinja2" else name)
+    with pytest.raises(ConfigError, match=r"needs jinja2, not installed here: pip install 'xaieval\[report\]'"):
+        run_verb("report", [])
+
+
+# -- parts
+
+
+def source(name, rows):
+    return Source(name, rows, None, ())
+
+
+def test_two_runs_are_compared_sample_by_sample():
+    first, better = noise(0), [value + 0.1 for value in noise(0)]
+    names = ("a", "b")
+    halves = [frame(cells("gradient", "insertion", scores)) for scores in (first, better)]
+    (line,) = compared(*map(source, names, halves)).lines
+    assert line.names == ("photos", "toy", "gradient", "insertion")
+    assert line.order == pytest.approx(0.1)
+    assert line.samples == 30
+    assert line.difference.startswith("+.100 [")
+    assert line.difference.endswith(" ▲")
+    lower = [frame(cells("gradient", "deletion", scores)) for scores in (first, better)]
+    assert compared(*map(source, names, lower)).lines[0].difference.endswith(" ▼")
+
+
+def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samples():
+    halves = [frame(cells("gradient", "insertion", [0.1, 0.2, 0.3], model=name)) for name in ("one", "two")]
+    (line,) = compared(*map(source, "ab", halves)).lines
+    assert line.names[1] == "one / two"
+    assert line.difference[-1] not in "▲▼"
+    other = frame(cells("sobol", "insertion", [0.1, 0.2, 0.3]))
+    assert compared(source("a", halves[0]), source("b", other)).lines == ()
+
+
+def test_of_many_samples_the_best_and_worst_are_shown():
+    (board,) = leaderboards(
+        frame(cells("gradient", "insertion", noise(1, 99)), cells("random", "insertion", noise(2, 99)))
+    )
+    chosen = chosen_samples(board, 20)
+    own = board.given["insertion"].table["gradient"].sort_values()  # a sentinel decides nothing
+    assert len(chosen) == len(set(chosen)) == 20
+    assert {*own.index[:2], *own.index[-2:]} <= set(chosen)
+
+
+def test_fifty_samples_of_twelve_methods_stay_below_fifteen_megabytes():
+    draws = np.random.default_rng(0)
+    grown, _, _ = pictures.map_bytes(draws.normal(size=(224, 224)), signed=True)  # nothing is harder to compress
+    photo = pictures.photo(draws.uniform(size=(224, 224, 3)))
+    script, style = page._table_library()
+    order = 2 * 196 * 4  # the places of patches with commas, for deletion and insertion
+    assert SAMPLES * (len(photo) + 12 * (len(grown) + order + 500)) + len(script) + len(style) < 15e6 - 2.5e6  # charts
+
+
+def test_a_device_that_is_not_here_is_the_cpu():
+    values = {"device": "npu:0", "model": {"net": {"device": "npu:0", "layers": None}}, "method": ["npu:0"]}
+    assert here(values) == {**values, "device": "cpu", "model": {"net": {"device": "cpu", "layers": None}}}
+
+
+def test_a_map_of_one_value_has_a_color():
+    _, low, high = pictures.map_bytes(np.full((8, 8), 3.0), signed=False)
+    assert math.isfinite(high)
+    assert high > low
