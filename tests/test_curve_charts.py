@@ -129,3 +129,12 @@ def test_what_cannot_be_drawn_is_told():
         curves(explicand, maps(), 2)
     with pytest.raises(ValueError, match="shown must be steps from 1 to 4, got 0, 5"):
         curves(explicand, maps(), 0, shown=(0, 3, 5), **OPTIONS)
+    with pytest.raises(ValueError, match="shown must be steps from 1 to 3, got 4"):
+        curves(explicand, maps(), 0, shown=(3, 4), grid=2, steps=14)
+    assert explicand.cost.forwards == 0
+
+
+def test_of_one_sample_alone_there_are_no_means():
+    figure = curves(explained(1), {"ramp": ramp()[:1]}, shown=(2,), **OPTIONS)
+    assert figure.get_suptitle() == "photo 0 \N{MIDDLE DOT} class 0"
+    assert len(figure.axes) == 4

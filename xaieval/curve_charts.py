@@ -78,7 +78,7 @@ def curves(
     Args:
         explicand: What was explained.
         attributions: `(N, C, *F)` or `(N, 1, *F)` by name.
-        sample: Number of the sample to draw; None: means over all.
+        sample: Number of the sample to draw; None: means over all, of one sample the sample itself.
         shown: Steps of which the masked photo is shown, where a sample is named and has pixels; 1 to `steps` - 1.
         grid: Patches per side.
         steps: From one end of the curve to the other.
@@ -95,18 +95,19 @@ def curves(
         raise ValueError("curves need at least one attribution, got none")
     if sample is not None and not 0 <= sample < explicand.count:
         raise ValueError(f"sample must be a number from 0 to {explicand.count - 1}, or None for means, got {sample}")
+    sample = 0 if explicand.count == 1 else sample
     options = {"grid": grid, "steps": steps, "removal": removal, "seed": seed}
     bound, maps = _taken(explicand, attributions, sample)
+    pictured = () if sample is None or bound.inputs.dim() != 4 else shown
+    most = min(steps, bound.patches(grid).count) - 1
+    if bad := [step for step in pictured if not 1 <= step <= most]:
+        raise ValueError(f"shown must be steps from 1 to {most}, got {', '.join(map(str, bad))}")
     found = {
         direction: {name: _line(bound, [one], direction, output, options) for name, one in maps.items()}
         for direction in DIRECTIONS
     }
     orders = [Random(seed=seed + number)(bound) for number in range(1 if sample is None else RANDOM)]
     chance = {direction: _line(bound, orders, direction, output, options) for direction in DIRECTIONS}
-    pictured = () if sample is None or bound.inputs.dim() != 4 else shown
-    most = len(chance["deletion"].fraction) - 2
-    if bad := [step for step in pictured if not 1 <= step <= most]:
-        raise ValueError(f"shown must be steps from 1 to {most}, got {', '.join(map(str, bad))}")
     pictures = {direction: _pictures(bound, maps, direction, pictured, options) for direction in DIRECTIONS}
     random = (
         "a random order of each sample" if sample is None else f"the mean of {RANDOM} random orders and their range"

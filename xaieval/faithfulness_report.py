@@ -12,6 +12,7 @@ import pandas as pd
 
 from xaieval.component import Metric
 from xaieval.faithfulness_curve import FaithfulnessCurve, Masked
+from xaieval.palette import looks
 from xaieval.plots import require_matplotlib
 from xaieval.pooled import metric_of
 from xaieval.statistics import resampled_weights
@@ -27,9 +28,6 @@ CHANCE = "random masking"
 
 PANEL, HEIGHT = 4.2, 3.4
 """Width and height of a model's panel in inches."""
-
-LINES = ("-", "--", ":", "-.")
-"""After ten methods colors come again, with another line."""
 
 
 def of_masking(rows: pd.DataFrame) -> pd.DataFrame:
@@ -153,13 +151,12 @@ def _draw(frame: pd.DataFrame, across: str, upward: str, what: str, level: float
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, names: Sequence[str]) -> None:
-    """A line and a band for each method; random masking in black, above all others."""
-    for number, name in enumerate(names):
+    """A line and a band for each method; random masking dashed, without markers, above all others."""
+    look = looks(name for name in names if name != CHANCE)
+    for name in names:
         own = frame[frame["method"] == name].sort_values("ratio")
-        chance = name == CHANCE
-        color, line = ("black", "--") if chance else (f"C{number % 10}", LINES[number // 10 % len(LINES)])
+        options = look[name].options() if name in look else {"color": "black", "linestyle": "--", "linewidth": 1.8}
         if not own.empty:
-            order = 3 if chance else 2
-            axes.plot(own["ratio"], own["mean"], line, color=color, label=name, linewidth=1.4, zorder=order)
-            axes.fill_between(own["ratio"], own["low"], own["high"], color=color, alpha=0.12, linewidth=0)
+            axes.plot(own["ratio"], own["mean"], **options, label=name, zorder=2 if name in look else 3)
+            axes.fill_between(own["ratio"], own["low"], own["high"], color=options["color"], alpha=0.12, linewidth=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN, SIDE = 8, 96
 """How many samples of an explicand are shown, and the side of their pictures in pixels."""
+
+DOT = " \N{MIDDLE DOT} "
 
 LONGEST = 80
 """Characters of a value or an id; a longer one ends in three dots."""
@@ -37,9 +39,7 @@ def component(one: Method | Metric) -> str:
         facts = ["metric", one.category, f"{direction} is better", f"{low:g} to {high:g}"]
     facts += [f"needs {', '.join(one.needs)}"] if one.needs else []
     name, said = type(one).__name__, first_sentence(type(one).__doc__ or "")
-    about = " \N{MIDDLE DOT} ".join([*map(html.escape, facts), paper(getattr(one, "reference", ""))]).rstrip(
-        " \N{MIDDLE DOT}"
-    )
+    about = DOT.join(filter(None, [*map(html.escape, facts), paper(getattr(one, "reference", ""))]))
     # A dataclass without a docstring is given its own signature as one, which the parameters say better.
     first = "" if said.startswith(f"{name}(") else f"<br>{html.escape(said)}"
     fields: tuple[Any, ...] = dataclasses.fields(one) if dataclasses.is_dataclass(one) else ()
@@ -54,7 +54,7 @@ def explicand(one: Explicand) -> str:
     spent = f"{one.cost.forwards:g} forwards and {one.cost.backwards:g} backwards per sample so far"
     known = [name for name in ("mask", "present", "parts") if getattr(one, name) is not None]
     facts = [samples, one.classifier.name, spent, *([f"with {', '.join(known)}"] if known else [])]
-    line = " \N{MIDDLE DOT} ".join(html.escape(fact) for fact in facts)
+    line = DOT.join(html.escape(fact) for fact in facts)
     cards = "".join(_card(one, row) for row in range(min(one.count, SHOWN)))
     more = f"<p><small>and {one.count - SHOWN} more</small></p>" if one.count > SHOWN else ""
     return f"<div><strong>Explicand</strong> <small>{line}</small><div>{cards}</div>{more}</div>"
@@ -71,27 +71,18 @@ def paper(reference: str) -> str:
     return f'<a href="{html.escape(address)}">{html.escape(reference)}</a>'
 
 
-def table(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> str:
-    """A table of texts, the first column aligned left; empty without a row."""
-    lines = [_row(row, "td") for row in rows]
-    if not lines:
-        return ""
-    head = f"<thead>{_row(headings, 'th')}</thead>" if headings else ""
-    return f"<table>{head}<tbody>{''.join(lines)}</tbody></table>"
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values, one below the other; empty without any."""
+    lines = [
+        f'<tr><td style="text-align:left">{html.escape(name)}</td><td>{html.escape(value)}</td></tr>'
+        for name, value in rows
+    ]
+    return f'<table cellpadding="2"><tbody>{"".join(lines)}</tbody></table>' if lines else ""
 
 
 def shortened(text: str) -> str:
     """At most so many characters."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def _row(cells: Sequence[str], kind: str) -> str:
-    sides = ("left", *["right"] * (len(cells) - 1))
-    parts = (
-        f'<{kind} style="text-align:{side}">{html.escape(cell).replace(chr(10), "<br>")}</{kind}>'
-        for side, cell in zip(sides, cells, strict=True)
-    )
-    return f"<tr>{''.join(parts)}</tr>"
 
 
 def _card(one: Explicand, row: int) -> str:

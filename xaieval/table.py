@@ -74,7 +74,8 @@ class Table:
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         below = f"<ul><small>{notes}</small></ul>" if notes else ""
         title = f"<strong>{html.escape(self.title)}</strong>"
-        return f'<div>{title}<table rules="groups"><thead><tr>{heads}</tr></thead>{bodies}</table>{below}</div>'
+        lines = f"<thead><tr>{heads}</tr></thead>{bodies}"
+        return f'<div>{title}<table rules="groups" cellpadding="4">{lines}</table>{below}</div>'
 
 
 def number(value: float, decimals: int) -> str:
