@@ -14,8 +14,9 @@ from xaieval import leaderboard as boards
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import check_cells
 from xaieval.collate import collate
+from xaieval.compare import compare
 from xaieval.concept_report import concepts
-from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
+from xaieval.config import GROUPS, CheckError, ConfigError, components, composed, default, load, located, names, only
 from xaieval.differences import differences
 from xaieval.export import chosen_format, exported
 from xaieval.faithfulness_report import of_masking, write_figures
@@ -107,10 +108,6 @@ def check(arguments: Sequence[str]) -> None:
     if not all(held):
         broken = [name for name, good in zip(arguments, held, strict=True) if not good]
         raise CheckError(f"{', '.join(broken)} breaks laws, see above")
-
-
-class CheckError(ValueError):
-    """A method or metric breaks a law."""
 
 
 def _named(name: str) -> Any:
@@ -305,6 +302,7 @@ TABLES: dict[str, Callable[[Sequence[boards.Leaderboard]], Sequence[boards.Shown
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": list_parts,
     "check": check,
+    "compare": compare,
     "leaderboard": leaderboard,
     "export": export,
     "faithfulness": faithfulness,
