@@ -5,10 +5,11 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 .NOTPARALLEL:
-.PHONY: help demo test check bench clean prerequisites browser
+.PHONY: help demo baseline test check bench clean prerequisites browser
 
 help:
 	@echo "make demo    explain real photographs with a real network and print a leaderboard"
+	@echo "make baseline  fill the store once with every method on what is embedded, for \`xaieval compare\`"
 	@echo "make test    run the tests"
 	@echo "make browser install the browser in which the tests open a report (on Debian, as root)"
 	@echo "make check   lint, formatting and types"
@@ -17,6 +18,15 @@ help:
 
 demo: .venv/.ready
 	$(BIN)/xaieval experiment=demo
+
+# The quick ones first: whatever is finished can be compared with.
+baseline: .venv/.ready-dev
+	@echo "Every method on planted images, reviews, scenes and photographs, into runs/store: about 25 minutes on two"
+	@echo "cores, most of them for the photographs. Stop it at any moment; \`make baseline\` goes on from there."
+	$(BIN)/xaieval experiment=planted
+	$(BIN)/xaieval experiment=reviews
+	$(BIN)/xaieval experiment=scenes
+	$(BIN)/xaieval experiment=photos_all
 
 test: .venv/.ready-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)

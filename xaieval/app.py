@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
-from xaieval.config import ConfigError, choose_device, components, load, plain
+from xaieval.config import CheckError, ConfigError, choose_device, components, load, plain
 from xaieval.datasets.preprocess import DatasetError
 from xaieval.kept_configs import KeptConfig, command_of, keep_config
 from xaieval.plan import shard_of
@@ -34,7 +34,7 @@ from xaieval.sentences import explain
 from xaieval.settings import Settings
 from xaieval.store import Store, StoreError
 from xaieval.sweep import JointLeaderboard
-from xaieval.verbs import CheckError, run_verb
+from xaieval.verbs import run_verb
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -59,10 +59,12 @@ class Outcome:
     Attributes:
         rows: The requested cells, one row each, with the columns of `xaieval.rows.SCHEMA`.
         computed: How many of them this run computed.
+        missing: How many cells of each method were left out, as the store lacks them.
     """
 
     rows: pd.DataFrame
     computed: int
+    missing: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -101,12 +103,15 @@ class Benchmark:
         self._tables: list[pa.Table] = [SCHEMA.empty_table()]
         self._unread: dict[Subject, str] = {}
 
-    def run(self, samples: Sequence[Sample], indices: Sequence[int] | None = None) -> Outcome:
+    def run(
+        self, samples: Sequence[Sample], indices: Sequence[int] | None = None, only: Container[str] | None = None
+    ) -> Outcome:
         """Compute the cells of the samples that the store lacks.
 
         Args:
             samples: The dataset.
             indices: Which of them; None: all.
+            only: Names of the methods that are computed; of the others there are the cells of the store. None: all.
 
         Raises:
             TypeError: The model does not give logits.
@@ -117,13 +122,19 @@ class Benchmark:
         requested = cells(subjects, self._methods, self._metrics, self._keys)
         done = self.store.done(cell.key for cell in requested) if self.store is not None else set()
         lacking = [cell for cell in requested if cell.key not in done]
+        todo = lacking if only is None else [cell for cell in lacking if cell.method.name in only]
         self._announce(requested, lacking)
         try:
-            self._compute(list(chunks(lacking)))
+            self._compute(list(chunks(todo)))
         finally:
             if self.store is not None:
                 self.store.merge()
-        return Outcome(self._frame(requested), len(lacking))
+        missing = Counter(cell.method.name for cell in set(lacking) - set(todo))
+        return Outcome(
+            self._frame([cell for cell in requested if cell.key in done or cell.method.name not in missing]),
+            len(todo),
+            dict(missing),
+        )
 
     # -- samples -----------------------------------------------------------------------------------------------------
 

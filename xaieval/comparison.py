@@ -239,15 +239,15 @@ def _at(sources: list[Hashable], used: NDArray[np.bool_]) -> list[Hashable]:
     return [source for source, use in zip(sources, used.tolist(), strict=True) if use]
 
 
-def deciding(columns: Sequence[Column]) -> list[Column]:
+def deciding(columns: Sequence[Column], enough: int = ENOUGH) -> list[Column]:
     """The columns that decide the order of the methods, of those with enough sources and nothing known against them."""
-    ranked = [column for column in columns if column.sources >= ENOUGH and not column.doubt]
+    ranked = [column for column in columns if column.sources >= enough and not column.doubt]
     return [column for column in ranked if column.category in RANKING] or ranked
 
 
-def ranks_of(names: list[str], columns: Sequence[Column]) -> dict[str, float]:
+def ranks_of(names: list[str], columns: Sequence[Column], enough: int = ENOUGH) -> dict[str, float]:
     """Mean over the deciding columns of each method's rank in (0, 1]; a method compared on none of them comes last."""
-    judges = deciding(columns)
+    judges = deciding(columns, enough)
     if not judges:
         return {}
     ranks = pd.DataFrame(index=names)

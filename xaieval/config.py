@@ -32,6 +32,10 @@ class ConfigError(ValueError):
     """What is wrong with a configuration, in a sentence."""
 
 
+class CheckError(ValueError):
+    """A method or metric breaks a law."""
+
+
 def names(group: str) -> list[str]:
     """What can be chosen in a group: the stems of its YAML files."""
     folder = files("xaieval.conf") / group
@@ -175,8 +179,20 @@ def build(node: Any, path: str, later: bool = False) -> Any:
         _check_parameters(target, values, path)
     arguments = build(node.get("_args_", ()), path)
     if node.get("_partial_", later and _waits(target, arguments, values)):
-        return partial(target, *arguments, **values)
+        return Waiting(target, *arguments, **values)
     return _called(target, arguments, values, path)
+
+
+class Waiting(partial[Any]):
+    """A function or class with some of its arguments, equal to another of the same, as its pickled copy is."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, partial):
+            return NotImplemented
+        return (self.func, self.args, self.keywords) == (other.func, other.args, other.keywords)
+
+    def __hash__(self) -> int:
+        return hash((self.func, self.args))
 
 
 def _field(name: str, value: Any, path: str) -> Any:

@@ -28,6 +28,7 @@ from xaieval.comparison import (
 )
 from xaieval.evidence import evidences
 from xaieval.kept_verdicts import Column as Judged
+from xaieval.latex import latex
 from xaieval.leaderboard_notes import notes_of
 from xaieval.pooled import reachable
 from xaieval.statistics import independent
@@ -99,6 +100,10 @@ class Leaderboard:
     def _repr_html_(self) -> str:
         """As a notebook shows it."""
         return self._table(in_short).html()
+
+    def latex(self) -> str:
+        """A LaTeX table with half the width of every interval, for papers with the package booktabs."""
+        return latex(self._table(in_short))
 
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full."""

@@ -110,7 +110,7 @@ class Pairs:
         tested = self.tested[column.name]
         differences = [one.difference for one in tested]
         decimals, counts = decimals_of(column, differences), [pair.interval.n for pair in differences]
-        cells = [Entry(cell(one.difference, decimals, counts) + _mark(one, column)) for one in tested]
+        cells = [Entry(cell(one.difference, decimals, counts) + mark(one, column)) for one in tested]
         return headed(column, counts), cells
 
     def _untested(self) -> str:
@@ -156,12 +156,12 @@ def _methods(board: Leaderboard) -> list[str]:
 
 def _pairs(board: Leaderboard) -> Pairs:
     names = tuple(combinations(_methods(board), 2))
-    tested = {column.name: _tested(column, board.given[column.name], names) for column in board.columns}
+    tested = {column.name: tested_pairs(column, board.given[column.name], names) for column in board.columns}
     return Pairs(board.dataset, board.model, names, board.columns, tested)
 
 
-def _tested(column: Column, scores: Scores, names: Sequence[tuple[str, str]]) -> tuple[Tested, ...]:
-    """All pairs at once: they share the draws of sources and of signs."""
+def tested_pairs(column: Column, scores: Scores, names: Sequence[tuple[str, str]]) -> tuple[Tested, ...]:
+    """These pairs at once: they share the draws of sources and of signs, and Holm's correction is over them."""
     first, second = (scores.table[list(side)].to_numpy(dtype=np.float64) for side in zip(*names, strict=True))
     gaps = np.where(np.isfinite(first) & np.isfinite(second), first - second, np.nan)
     better = gaps > 0 if column.higher_is_better else gaps < 0
@@ -180,5 +180,6 @@ def _in_short(pair: Pair, decimals: int, counts: Sequence[int]) -> str:
     return signed(pair.interval.mean, decimals)
 
 
-def _mark(tested: Tested, column: Column) -> str:
+def mark(tested: Tested, column: Column) -> str:
+    """Whether the first is better or worse by more than chance; empty where nobody knows."""
     return arrow(tested.difference, column) if tested.differs else ""

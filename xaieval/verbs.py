@@ -14,9 +14,11 @@ from xaieval import leaderboard as boards
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import check_cells
 from xaieval.collate import collate
+from xaieval.compare import compare
 from xaieval.concept_report import concepts
-from xaieval.config import GROUPS, ConfigError, components, composed, default, load, located, names, only
+from xaieval.config import GROUPS, CheckError, ConfigError, components, composed, default, load, located, names, only
 from xaieval.differences import differences
+from xaieval.export import chosen_format, exported
 from xaieval.faithfulness_report import of_masking, write_figures
 from xaieval.kept_verdicts import keep_verdicts, kept_verdicts
 from xaieval.listing import about
@@ -25,8 +27,9 @@ from xaieval.pairs import pairs
 from xaieval.ranks import ranks
 from xaieval.reliability import report
 from xaieval.results import ROWS, read_rows
+from xaieval.rows import one_per_key
 from xaieval.settings import Settings
-from xaieval.store import Store
+from xaieval.store import Store, write_whole
 from xaieval.support import refusal
 from xaieval.trials import Run, read_trials, run_trials, write_trials
 from xaieval.views import layers, print_line, sheet
@@ -107,10 +110,6 @@ def check(arguments: Sequence[str]) -> None:
         raise CheckError(f"{', '.join(broken)} breaks laws, see above")
 
 
-class CheckError(ValueError):
-    """A method or metric breaks a law."""
-
-
 def _named(name: str) -> Any:
     """What `module:name` names, or a YAML of the package."""
     module, colon, attribute = name.partition(":")
@@ -162,6 +161,37 @@ def leaderboard(arguments: Sequence[str]) -> None:
             shown = tables(found)
             boards.show(shown)
             print_line("" if shown else f"{flag}: there is nothing to compare")
+
+
+def export(arguments: Sequence[str]) -> None:
+    """`export [RUN | STORE ...] [store.path=DIR] [format=FORMAT] [output=FILE]`: rows or leaderboards for elsewhere.
+
+    The formats csv and parquet hold the rows with a column for every parameter, latex and markdown the leaderboards
+    with intervals. Without a format the file's name tells it, without a file it is shown.
+
+    Raises:
+        ConfigError: A flag, an unknown format, or nothing at a place.
+    """
+    words = dict(word.split("=", 1) for word in arguments if word.startswith(("format=", "output=")))
+    places = [argument for argument in arguments if "=" not in argument]
+    if flags := [place for place in places if place.startswith("-")]:
+        raise ConfigError(f"export knows no flags, got {' '.join(flags)}: write format=latex output=table.tex")
+    kind = chosen_format(words)
+    others = [word for word in arguments if "=" in word and word.partition("=")[0] not in words]
+    found = list(map(Path, places)) or [Path(str(composed(others)["store"]["path"]))]
+    stores = [place for place in found if (place / "parts").is_dir() or not places]
+    runs = [place for place in found if place not in stores]
+    rows = one_per_key(pd.concat([*map(_rows_of_store, stores), *([_rows_of_runs(runs)] if runs else [])]))
+    if rows.empty:
+        raise ConfigError(f"there are no rows in {', '.join(map(str, found))}: run something first")
+    content = exported(rows, kind, {about: v for store in stores for about, v in kept_verdicts(store).items()})
+    if "output" not in words:
+        sys.stdout.write(content.decode())
+        return
+    file = Path(words["output"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, content)
+    print_line(f"In {file}: {len(rows)} rows" + ("" if kind in ("csv", "parquet") else " as leaderboards"))
 
 
 def faithfulness(arguments: Sequence[str]) -> None:
@@ -309,7 +339,9 @@ TABLES: dict[str, Callable[[Sequence[boards.Leaderboard]], Sequence[boards.Shown
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": list_parts,
     "check": check,
+    "compare": compare,
     "leaderboard": leaderboard,
+    "export": export,
     "faithfulness": faithfulness,
     "reliability": reliability,
     "report": report_page,

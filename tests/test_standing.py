@@ -1,0 +1,134 @@
+"""Where one method stands, from rows with known scores."""
+
+import numpy as np
+import pytest
+from score_rows import cells, frame, noise
+
+from xaieval.family_ranks import family_ranks
+from xaieval.leaderboard import leaderboards
+from xaieval.ranking import instance_ranks, rank_stability
+from xaieval.standing import standing
+
+
+def board_of(*groups):
+    (found,) = leaderboards(frame(*groups))
+    return found
+
+
+def shifted(seed, shift, count=30):
+    return (np.array(noise(seed, count)) / 2 + shift).tolist()
+
+
+@pytest.fixture
+def scores():
+    """Four methods on three metrics; `mine` is the second on insertion and the best on deletion."""
+    return {
+        "insertion": {"a": shifted(0, 0.4), "mine": shifted(1, 0.3), "b": shifted(2, 0.2), "c": shifted(3, 0.0)},
+        "deletion": {"a": shifted(4, 0.3), "mine": shifted(5, 0.0), "b": shifted(6, 0.2), "c": shifted(7, 0.4)},
+        "sparseness": {name: noise(seed) for seed, name in enumerate(("a", "mine", "b", "c"), start=10)},
+    }
+
+
+@pytest.fixture
+def rows(scores):
+    return [cells(name, metric, own) for metric, methods in scores.items() for name, own in methods.items()]
+
+
+def test_a_family_is_ranked_by_the_mean_rank_over_metrics_and_samples(scores, rows):
+    names = ["a", "b", "c", "mine"]
+    faithfulness, complexity = family_ranks(board_of(*rows), names, "mine")
+    tables = [np.array([scores[metric][name] for name in names]).T for metric in ("deletion", "insertion")]
+    costs = (instance_ranks(tables[0], False) + instance_ranks(tables[1], True)) / 2
+    expected = rank_stability(costs, False)
+    assert (faithfulness.category, faithfulness.metrics) == ("faithfulness", ("deletion", "insertion"))
+    for name in ("ranks", "low", "high", "first"):
+        assert getattr(faithfulness.stability, name).tolist() == getattr(expected, name).tolist()
+    assert complexity.metrics == ("sparseness",)
+    place = names.index("mine")
+    ends = [f"{float(getattr(expected, end)[place]):g}" for end in ("ranks", "low", "high")]
+    assert faithfulness.place("mine") == f"{ends[0]} [{ends[1]}, {ends[2]}]"
+    assert [faithfulness.first(name) for name in names] == (expected.ranks == 1).tolist()
+
+
+def test_a_metric_without_the_method_does_not_count_and_a_method_without_a_metric_has_no_place(rows):
+    lacking = [cells("mine", "max_sensitivity", ["skipped: cost"] * 30), cells("a", "max_sensitivity", noise(20))]
+    apart = cells("d", "insertion", noise(21))
+    found = standing(board_of(*rows, *lacking, apart), "mine")
+    faithfulness = next(family for family in found.families if family.category == "faithfulness")
+    assert faithfulness.place("d") == "-"
+    assert "robustness" not in [family.category for family in found.families]
+    assert "mine is not compared on max_sensitivity (skipped: cost)." in found.text()
+
+
+def test_the_rivals_are_the_best_others_and_wins_are_counted_by_sample(scores, rows):
+    found = standing(board_of(*rows, cells("random", "insertion", [0.0] * 30)), "mine")
+    assert found.rivals == ("a", "b", "c")
+    own, other = (np.array(scores["deletion"][name]) for name in ("mine", "a"))
+    text = found.text()
+    told = next(line for line in text.splitlines() if line.startswith("deletion"))
+    assert f" {(own < other).sum()}-{(own > other).sum()}  -" in told
+    assert told.count("▲") == 3  # lower is better, and the means differ by .2 to .4
+    order = [row.removeprefix("> ").split()[0] for row in text.splitlines()[5:9]]
+    assert sorted(order) == ["a", "b", "c", "mine"]
+    assert "\n> mine " in text
+
+
+def test_ties_are_told(rows):
+    same = [cells("same", metric, noise(30)) for metric in ("insertion", "deletion")]
+    own = [cells("mine", metric, [*noise(30, 10), *[0.0] * 20]) for metric in ("insertion", "deletion")]
+    text = standing(board_of(*same, *own), "mine").text()
+    won = sum(value == 0 for value in noise(30)[10:])
+    behind = 20 - won
+    assert f"0-{behind}-10 " in next(part for part in text.splitlines() if part.startswith("insertion"))
+
+
+def test_the_samples_that_tell_most_have_both_scores(scores, rows):
+    text = standing(board_of(*rows), "mine").text()
+    own, other = (np.array(scores["deletion"][name]) for name in ("mine", "a"))
+    ahead, behind = np.argmax(other - own), np.argmin(other - own)
+    told = [part for part in text.splitlines() if part.startswith("deletion")][-1]
+    assert f"photo {ahead:02}" in told
+    assert f"{own[ahead]:.3f}".lstrip("0") in told
+    assert f"{other[ahead]:.3f}".lstrip("0") in told
+    assert (f"photo {behind:02}" in told) == bool(own[behind] > other[behind])
+
+
+def test_few_sources_rank_all_the_same_and_the_title_says_so():
+    rows = [
+        cells(name, "insertion", shifted(seed, shift, 8))
+        for seed, (name, shift) in enumerate([("a", 0.0), ("best", 0.5), ("mine", 0.2), ("z", 0.1)])
+    ]
+    found = standing(board_of(*rows), "mine")
+    assert found.rivals == ("best", "z", "a")
+    assert "too few to rank, 20 sources are needed" in found.text()
+    assert "▲" not in found.text().partition("Samples won")[0]
+
+
+def test_sentinels_that_score_better_are_named(rows):
+    """Random is better than c alone, so nothing speaks against the metric."""
+    board = board_of(*rows, cells("random", "insertion", [0.35] * 30), cells("random", "deletion", [1.0] * 30))
+    text = standing(board, "c").text()
+    assert "Sentinels, which know nothing of the model, have a better mean on insertion (random)." in text
+    text = standing(board, "a").text()
+    assert "a has a better mean than every sentinel on deletion, insertion." in text
+
+
+def test_a_metric_in_doubt_is_marked_and_ranks_nobody(rows):
+    found = standing(board_of(*rows, cells("random", "deletion", [0.0] * 30)), "mine")
+    faithfulness = next(family for family in found.families if family.category == "faithfulness")
+    assert faithfulness.metrics == ("insertion",)
+    assert found.rivals == ("a", "b", "c")
+    assert "✗ Not to be ranked by: deletion (fooled)" in found.text()
+    assert len([line for line in found.text().splitlines() if line.startswith("✗ deletion")]) == 1  # not its samples
+
+
+def test_a_method_without_any_score_is_shown_without_a_place(rows):
+    nothing = [cells("lost", metric, ["zero map"] * 30) for metric in ("insertion", "deletion")]
+    found = standing(board_of(*rows, *nothing), "lost")
+    assert "lost is not compared on deletion (zero map), insertion (zero map)" in found.text()
+    assert len(list(found.tables())) == 1
+
+
+def test_a_method_that_is_not_there_is_refused(rows):
+    with pytest.raises(ValueError, match="no method 'other', only mine, a, b, c"):
+        standing(board_of(*rows), "other")
