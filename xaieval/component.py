@@ -15,6 +15,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from xaieval import notebook
 from xaieval.explicand import UNITS, Explicand
 from xaieval.module_call import keepable
 
@@ -50,6 +51,10 @@ class Method:
     refuses: ClassVar[str] = ""
     syncs: ClassVar[str] = ""
     exceptions: ClassVar[dict[str, str]] = {}
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: what it is, its paper and its parameters."""
+        return notebook.component(self)
 
     @property
     def signed(self) -> bool:
@@ -116,6 +121,10 @@ class Metric:
     syncs: ClassVar[str] = ""
     without_value: ClassVar[str] = "value not finite"
     exceptions: ClassVar[dict[str, str]] = {}
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: what it is, its paper and its parameters."""
+        return notebook.component(self)
 
     def score(self, explicand: Explicand, attribution: Tensor, units: str, method: Method | None) -> Tensor:
         """The value `(N,)` of each sample, `(N, K)` of a pooled metric; what is undefined is masked afterwards."""

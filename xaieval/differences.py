@@ -49,6 +49,10 @@ class Differences:
         """A GitHub table, with standard deviations."""
         return self._table(difference_in_full, ", and standard deviations (sd) over n samples").markdown()
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return self._table(difference_in_short, "").html()
+
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full."""
         shared = {"dataset": self.dataset, "model": self.model, "reference": self.reference}

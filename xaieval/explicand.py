@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
+from xaieval import notebook
 from xaieval.batch import Batch
 from xaieval.curve import Curve, Order
 from xaieval.draws import BLOCK, seed_of
@@ -85,6 +86,10 @@ class Explicand(Related):
     """
 
     lookup: Callable[[Method], Tensor | None] | None = None
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a summary with pictures."""
+        return notebook.explicand(self)
 
     # -- variants --
 

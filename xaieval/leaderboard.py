@@ -96,6 +96,10 @@ class Leaderboard:
         """A GitHub table with both ends of every interval, standard deviations and numbers of samples."""
         return self._table(_in_full).markdown()
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return self._table(_in_short).html()
+
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full."""
         return pd.DataFrame([self._record(column, method) for column in self.columns for method in self.methods])

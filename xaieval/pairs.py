@@ -65,12 +65,16 @@ class Pairs:
 
     def text(self) -> str:
         """Aligned text of differences alone, without colors and never cut."""
-        return self._table(lambda pair, decimals, _: signed(pair.interval.mean, decimals), "").text()
+        return self._table(_in_short, "").text()
 
     def markdown(self) -> str:
         """A GitHub table, with intervals and standard deviations."""
         told = " with 95 % bootstrap intervals and standard deviations (sd) over n samples"
         return self._table(difference_in_full, told).markdown()
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return self._table(_in_short, "").html()
 
     def frame(self) -> pd.DataFrame:
         """One row per metric and pair, with the numbers in full."""
@@ -170,6 +174,10 @@ def _tested(column: Column, scores: Scores, names: Sequence[tuple[str, str]]) ->
         )
         for interval, gap, one, other, improved in zip(intervals, gaps.T, p, holm(p), improvements, strict=True)
     )
+
+
+def _in_short(pair: Pair, decimals: int, counts: Sequence[int]) -> str:
+    return signed(pair.interval.mean, decimals)
 
 
 def _mark(tested: Tested, column: Column) -> str:

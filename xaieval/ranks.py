@@ -95,6 +95,10 @@ class Ranks:
         """A GitHub table, with standard deviations."""
         return self._table(_in_full, with_sd=True).markdown()
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return self._table(_in_short, with_sd=False).html()
+
     def frame(self) -> pd.DataFrame:
         """One row per metric and method, with the numbers in full; the metric `Borda` is the order over metrics."""
         shared = {"dataset": self.dataset, "model": self.model}

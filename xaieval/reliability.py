@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf, isnan, nan
 from pathlib import Path
 
@@ -62,6 +62,10 @@ class Reliability:
     def markdown(self) -> str:
         """A GitHub table, then a list of sentences."""
         return "\n".join([self._table().markdown(), *(f"- {line}" for line in self.sentences()), ""])
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return replace(self._table(), notes=(*self.sentences(), *self._table().notes)).html()
 
     def sentences(self) -> list[str]:
         """For each metric whether its order deserves belief, and why."""

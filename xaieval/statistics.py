@@ -15,6 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import bootstrap
 
+from xaieval.table import decimals_for, number
+
 Values = NDArray[np.float64]
 Aggregate = Callable[[Values], Any]
 
@@ -36,6 +38,12 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the mean, both ends, and the number of samples."""
+        decimals = max(0, decimals_for(self[:3]))
+        mean, low, high = (number(value, decimals) for value in self[:3])
+        return f"{mean} <small>[{low}, {high}] n = {self.n}</small>"
 
     def excludes(self, value: float) -> bool:
         """Whether the value lies outside; an unknown interval excludes nothing."""
@@ -194,8 +202,8 @@ def resampled_weights(groups: Sequence[Hashable], resamples: int, rng: np.random
 def membership(blocks: Sequence[tuple[int, ...]], samples: int) -> Values:
     """1 where a block holds a sample, else 0, `(blocks, samples)`."""
     members = np.zeros((len(blocks), samples))
-    for number, block in enumerate(blocks):
-        members[number, list(block)] = 1
+    for row, block in enumerate(blocks):
+        members[row, list(block)] = 1
     return members
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
@@ -65,6 +66,16 @@ class Table:
         notes = [f"- {_escaped(note)}" for note in self.notes]
         return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
+    def html(self) -> str:
+        """A table for a notebook, in which everything is escaped; the best of a column is bold."""
+        heads = "".join(map(_head, self.headings))
+        sections = [section for section in self.sections if section]
+        bodies = "".join(f"<tbody>{''.join(map(_html_row, section))}</tbody>" for section in sections)
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        below = f"<ul><small>{notes}</small></ul>" if notes else ""
+        title = f"<strong>{html.escape(self.title)}</strong>"
+        return f'<div>{title}<table rules="groups"><thead><tr>{heads}</tr></thead>{bodies}</table>{below}</div>'
+
 
 def number(value: float, decimals: int) -> str:
     """A number without the zero before its point, as `.412`; beyond six decimals as `4.1e-8`; `-` where it is NaN."""
@@ -97,6 +108,17 @@ def _starred(entry: Entry) -> str:
 
 def _bold(entry: Entry) -> str:
     return f"**{_escaped(entry.text)}**" if entry.best else _escaped(entry.text)
+
+
+def _head(heading: str) -> str:
+    return f"<th>{html.escape(heading).replace(chr(10), '<br>')}</th>"
+
+
+def _html_row(row: Sequence[Entry]) -> str:
+    cells = (f"<strong>{html.escape(entry.text)}</strong>" if entry.best else html.escape(entry.text) for entry in row)
+    first, *rest = cells
+    numbers = "".join(f'<td style="text-align:right">{cell}</td>' for cell in rest)
+    return f'<tr><td style="text-align:left">{first}</td>{numbers}</tr>'
 
 
 def _escaped(text: str) -> str:
