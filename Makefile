@@ -5,7 +5,7 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 .NOTPARALLEL:
-.PHONY: help demo baseline test check bench clean prerequisites browser
+.PHONY: help demo baseline test check bench docs clean prerequisites browser
 
 help:
 	@echo "make demo    explain real photographs with a real network and print a leaderboard"
@@ -14,6 +14,7 @@ help:
 	@echo "make browser install the browser in which the tests open a report (on Debian, as root)"
 	@echo "make check   lint, formatting and types"
 	@echo "make bench   speed against the bare model and Captum, what a grid computes once, and texts"
+	@echo "make docs    build the site of the documentation, site/index.html"
 	@echo "make clean   remove .venv, caches and build folders (never runs/)"
 
 demo: .venv/.ready
@@ -42,8 +43,11 @@ bench: .venv/.ready-dev
 	$(BIN)/python -m xaieval.bench_text
 	$(BIN)/python -m xaieval.bench_concepts
 
+docs: .venv/.ready-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an installation that was cut short is taken up again by the next make.

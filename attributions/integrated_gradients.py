@@ -40,6 +40,14 @@ class IntegratedGradients(Method):
 
     Raises:
         ValueError: A rule that does not exist, or too few steps for it.
+
+    Example:
+        >>> from xaieval import Classifier
+        >>> module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())  # the mean of each channel
+        >>> explicand = Classifier(module).explicand(torch.full((1, 3, 2, 2), 0.5), target=0)
+        >>> IntegratedGradients(steps=8)(explicand)[0, 0]  # they sum to .5, the logit above that of a black image
+        tensor([[0.1250, 0.1250],
+                [0.1250, 0.1250]])
     """
 
     units: ClassVar[str] = "contribution"

@@ -26,6 +26,13 @@ class Sparseness(Metric):
 
     Differs from the paper: a feature's score is the signed sum over channels before the absolute value. Nothing is
     added to the denominator (Quantus adds 1e-7, which shrinks maps of small scores).
+
+    Example:
+        >>> from xaieval import Classifier
+        >>> module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> explicand = Classifier(module).explicand(torch.rand(1, 3, 2, 2))
+        >>> Sparseness()(explicand, torch.ones(1, 1, 2, 2)), Sparseness()(explicand, torch.eye(4)[:1].view(1, 1, 2, 2))
+        (tensor([0.]), tensor([0.7500]))
     """
 
     higher_is_better: ClassVar[bool] = True

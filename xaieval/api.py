@@ -51,6 +51,14 @@ def explain(
     Raises:
         ValueError: No method has this name, or the inputs, targets or attributions are not what they should be.
         TypeError: Texts, and a model that takes none.
+
+    Example:
+        >>> module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # logits: the mean of each channel
+        >>> explain(module, torch.full((3, 2, 2), 0.5), method="gradient", target=0)[0, 0]
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.2500]])
+        >>> explain(module, torch.full((3, 2, 2), 0.5), lambda model, inputs, target: inputs - 0.5).sum()
+        tensor(0.)
     """
     classifier = _classifier(model)
     if isinstance(inputs, Tensor):
@@ -90,6 +98,15 @@ def evaluate(
     Raises:
         ValueError: An unknown name, or samples that are not what they should be.
         TypeError: The model does not give logits.
+
+    Example:
+        >>> module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # logits: the mean of each channel
+        >>> images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> rows = evaluate(module, images, ["gradient", "random"], ["sparseness"], progress=False)
+        >>> len(rows)  # 2 images x 2 methods x 1 metric
+        4
+        >>> float(rows.query("method == 'gradient'")["score"].mean())  # all pixels count alike
+        0.0
     """
     classifier = _classifier(model)
     samples, name, rule = _samples(classifier, dataset, target, masks, ids)

@@ -51,6 +51,16 @@ class Classifier(LayerCalls):
     Raises:
         TypeError: `module` is not an `nn.Module`, or one that wraps or compiles another.
         ValueError: An option is none of the named ones.
+
+    Example:
+        >>> module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # logits: the mean of each channel
+        >>> classifier = Classifier(module, name="means")
+        >>> image = torch.tensor([0.2, 0.9, 0.4])[:, None, None].expand(3, 8, 8)
+        >>> explicand = classifier.explicand(image[None])
+        >>> explicand.target  # the predicted class, as none is given
+        tensor([1])
+        >>> explicand.gradient.shape
+        torch.Size([1, 3, 8, 8])
     """
 
     def __init__(

@@ -220,6 +220,18 @@ def leaderboards(rows: pd.DataFrame, verdicts: Mapping[Judged, Verdict] | None =
     Args:
         rows: The columns of `xaieval.rows.SCHEMA`, as from `Store.rows`.
         verdicts: What `xaieval reliability` found, as from `xaieval.kept_verdicts`.
+
+    Example:
+        >>> import torch
+        >>> from xaieval import evaluate
+        >>> module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> images = torch.full((2, 3, 8, 8), 0.5)
+        >>> rows = evaluate(module, images, ["random", "gradient"], ["entropy"], ids=["a", "b"], progress=False)
+        >>> (board,) = leaderboards(rows)
+        >>> board.title
+        'images, Sequential: 2 samples - too few to rank, 20 sources are needed'
+        >>> [method.name for method in board.methods]  # sentinels come last
+        ['gradient', 'random']
     """
     return [_leaderboard(part, verdicts or {}) for _, part in rows.groupby(["dataset", "model"])]
 

@@ -126,6 +126,14 @@ def show(
     Raises:
         ConfigError: matplotlib is not installed.
         ValueError: Another percentile, nothing to draw, or inputs that are no images.
+
+    Example:
+        >>> from torch import nn, rand
+        >>> from xaieval import Classifier
+        >>> explicand = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())).explicand(rand(2, 3, 8, 8))
+        >>> figure = show(explicand, {"gradient": explicand.gradient})  # a notebook shows it after %matplotlib inline
+        >>> len(figure.subfigs[0].axes)  # two photos with a map each
+        4
     """
     if explicand.inputs.dim() != 4:
         raise ValueError(

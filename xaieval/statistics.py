@@ -80,6 +80,13 @@ def bootstrap_interval(
 
     Raises:
         ValueError: The shapes of values and groups do not fit, or several numbers per sample come without an aggregate.
+
+    Example:
+        >>> mean, low, high, n = bootstrap_interval([0.1, 0.4, 0.4, 0.5])
+        >>> f"{mean:.2f} [{low:.2f}, {high:.2f}] of {n}"
+        '0.35 [0.18, 0.47] of 4'
+        >>> bootstrap_interval([0.1, 0.4, 0.4, 0.5], groups=["cat", "cat", "cat", "cat"]).low  # one photo says nothing
+        nan
     """
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 1 and (table.ndim != 2 or aggregate is None):
@@ -129,6 +136,11 @@ def paired_difference(
 
     Raises:
         ValueError: The shapes do not fit.
+
+    Example:
+        >>> mean, low, high, n = paired_difference([0.1, 0.5, 0.9], [0.0, 0.4, np.nan])
+        >>> f"{mean:.2f} [{low:.2f}, {high:.2f}] of {n}"
+        '0.10 [0.10, 0.10] of 2'
     """
     pair = [np.asarray(values, dtype=np.float64) for values in (first, second)]
     if pair[0].shape != pair[1].shape:
