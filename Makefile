@@ -8,12 +8,12 @@ BIN := .venv/bin
 .PHONY: help demo baseline test check bench clean prerequisites
 
 help:
-	@echo "make demo    explain real photographs with a real network and print a leaderboard"
+	@echo "make demo      explain real photographs with a real network and print a leaderboard"
 	@echo "make baseline  fill the store once with every method on what is embedded, for \`xaieval compare\`"
-	@echo "make test    run the tests"
-	@echo "make check   lint, formatting and types"
-	@echo "make bench   speed against the bare model and Captum, what a grid computes once, and texts"
-	@echo "make clean   remove .venv, caches and build folders (never runs/)"
+	@echo "make test      run the tests"
+	@echo "make check     lint, formatting and types"
+	@echo "make bench     speed against the bare model and Captum, what a grid computes once, and texts"
+	@echo "make clean     remove .venv, caches and build folders (never runs/)"
 
 demo: .venv/.ready
 	$(BIN)/xaieval experiment=demo
