@@ -8,14 +8,14 @@ BIN := .venv/bin
 .PHONY: help demo baseline test check bench docs clean prerequisites browser
 
 help:
-	@echo "make demo    explain real photographs with a real network and print a leaderboard"
+	@echo "make demo      explain real photographs with a real network and print a leaderboard"
 	@echo "make baseline  fill the store once with every method on what is embedded, for \`xaieval compare\`"
-	@echo "make test    run the tests"
-	@echo "make browser install the browser in which the tests open a report (on Debian, as root)"
-	@echo "make check   lint, formatting and types"
-	@echo "make bench   speed against the bare model and Captum, what a grid computes once, and texts"
-	@echo "make docs    build the site of the documentation, site/index.html"
-	@echo "make clean   remove .venv, caches and build folders (never runs/)"
+	@echo "make test      run the tests"
+	@echo "make browser   install the browser in which the tests open a report (on Debian, as root)"
+	@echo "make check     lint, formatting and types"
+	@echo "make bench     speed against the bare model and Captum, what a grid computes once, texts and concepts"
+	@echo "make docs      build the site of the documentation, site/index.html"
+	@echo "make clean     remove .venv, caches and build folders (never runs/)"
 
 demo: .venv/.ready
 	$(BIN)/xaieval experiment=demo

@@ -132,7 +132,7 @@ def test_sections_have_a_rule_between_them_and_the_best_is_bold():
     table = Table("t", ("method", "x\n↑ 0 to 1"), (((Entry("a"), Entry("-.5", True)),), ((Entry("[b"), Entry("1±2")),)))
     lines = latex(table).splitlines()
     start = lines.index(r"\toprule")
-    assert lines[start:-2] == [
+    assert lines[start : lines.index(r"\end{tabular}")] == [
         r"\toprule",
         r" & x \\",
         r"method & $\uparrow$ 0 to 1 \\",

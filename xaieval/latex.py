@@ -51,6 +51,7 @@ def latex(table: Table) -> str:
         f"\\caption{{{escaped(table.title)}}}",
         "\\centering\\footnotesize",
         *_ruled(tabular.splitlines(), sections),
+        "\\par\\raggedright",
         *notes,
         "\\end{table}",
     ]
