@@ -61,7 +61,7 @@ def rank_plot(results: Results, metrics: Sequence[str] | None = None) -> Figure:
     """
     parts = []
     for board in boards_of(results, metrics):
-        for own, tests in zip(ranks([board]), pairs([board]), strict=True):
+        for own, tests in zip(ranks([board]), pairs([board]), strict=False):  # pairs may have what none compares
             most = max(len(order.names) for order in own.orders.values())
             draw = partial(_ranks, looks_of(board), own, tests)
             parts.append(Part.of_panels(board.title, len(own.orders), 0.75 + 0.19 * most, draw))
@@ -151,11 +151,12 @@ def _ranks(look: dict[str, Look], own: Ranks, tests: Pairs, figure: SubFigure) -
     for axes, column in zip(panels(figure, len(columns)), columns, strict=True):
         _rank_panel(axes, column, own.orders[column.name], tests, look)
     few = [name for name, order in own.orders.items() if order.sources < ENOUGH]
+    untested = [name for name in own.orders if name not in few and not _tested(tests, name)]
+    joins = f"A bar joins methods that do not differ by more than chance (sign flips by source, Holm, p ≥ {LEVEL})."
     sentences = (
-        f"A bar joins methods that do not differ by more than chance (sign flips by source, Holm, p ≥ {LEVEL})."
-        if len(few) < len(columns)
-        else "",
+        joins if len(few) + len(untested) < len(columns) else "",
         f"Too few sources to tell methods apart, {ENOUGH} are needed: {', '.join(few)}." if few else "",
+        f"Not tested, as samples are connected through common sources: {', '.join(untested)}." if untested else "",
     )
     note(figure, sentences, "mean rank on a sample with its 95 % interval by source; 1 is best")
 
@@ -169,15 +170,20 @@ def _rank_panel(axes: Axes, column: Column, order: Order, tests: Pairs, look: di
     axes.set_yticks(range(len(names)), names, fontsize=SMALL)
     axes.set(xlim=(0.5, len(names) + 0.5), ylim=(len(names) - 0.5, -0.5))
     beside = axes.get_yaxis_transform()  # across in parts of the panel, down in lines
-    for number_, (first, last) in enumerate(_joined(order, names, tests, column)):
-        x, ends = 1.03 + 0.03 * number_, (first - 0.25, last + 0.25)
+    for count, (first, last) in enumerate(_joined(order, names, tests, column)):
+        x, ends = 1.03 + 0.03 * count, (first - 0.25, last + 0.25)
         axes.plot((x, x), ends, "k", linewidth=2.5, solid_capstyle="butt", clip_on=False, transform=beside, gid=JOINS)
     axes.set_title(headed(column, [order.n]), fontsize=SMALL + 1)
 
 
+def _tested(tests: Pairs, metric: str) -> bool:
+    """Whether any pair has a p; none has where all samples are connected through sources."""
+    return any(math.isfinite(one.p) for one in tests.tested[metric])
+
+
 def _joined(order: Order, names: Sequence[str], tests: Pairs, column: Column) -> Iterator[tuple[int, int]]:
     """First and last place of each largest run of methods no two of which differ."""
-    if order.sources < ENOUGH:
+    if order.sources < ENOUGH or not _tested(tests, column.name):
         return
     tested = zip(tests.names, tests.tested[column.name], strict=True)
     differ = {frozenset(pair) for pair, one in tested if one.differs}
