@@ -100,6 +100,18 @@ def test_below_twenty_sources_nothing_is_joined_and_the_figure_says_why():
     assert all(len(ends) == 2 for *_, ends in points(panels(figure)["insertion"]))
 
 
+def test_what_no_test_compares_is_not_joined():
+    rows = rows_of("insertion", near(0, 1))
+    shared = [row | {"sources": ("all", row["sample"])} for row in rows]
+    figure = rank_plot(frame(shared))
+    assert joins(panels(figure)["insertion"]) == []
+    assert said(figure).endswith("Not tested, as samples are connected through common sources: insertion.")
+    assert "A bar joins" not in said(figure)
+    apart = {"a": [0.1] * 12 + ["zero map"] * 12, "b": ["zero map"] * 12 + [0.9] * 12}
+    with pytest.raises(ValueError, match="nothing to draw: no metric here compares two methods"):
+        rank_plot(frame(rows_of("insertion", apart)))
+
+
 def test_a_single_source_has_faint_points_without_intervals():
     figure = rank_plot(frame(rows_of("insertion", {"a": [0.1], "b": [0.2]})))
     axes = panels(figure)["insertion"]

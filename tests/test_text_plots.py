@@ -59,7 +59,7 @@ def test_a_signed_map_is_symmetric_and_special_tokens_have_no_color():
     for (token, background, said), name, score in zip(found[1:-1], NAMES[1:-1], SCORES[1:-1], strict=True):
         assert token == name.strip()
         assert background == color(DIVERGING, np.clip((score / span + 1) / 2, 0, 1))
-        assert said == f"{score:.3g}"
+        assert said == (f"{score:+.3g}" if score else "0")
     assert mpl.colormaps[DIVERGING](0.5)[:3] == pytest.approx((1, 1, 1), abs=0.05)
 
 
@@ -67,7 +67,7 @@ def test_an_unsigned_map_begins_white_at_zero():
     found = spans(to_html([row({"rise": np.abs(SCORES)})]))
     span = np.percentile(np.abs(SCORES[1:-1]), 99)
     assert found[4][1] == "#ffffff"
-    assert found[1][1] == color(SEQUENTIAL, 1 / span)
+    assert found[1][1:] == (color(SEQUENTIAL, 1 / span), "1")  # without a plus
     assert spans(to_html([row({"rise": np.abs(SCORES)}, signed=frozenset({"rise"}))]))[1][1] != found[1][1]
 
 

@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from xaieval.agreement import Agreement, agreement
+from xaieval.agreement_chart import agreement_heat_map
 from xaieval.cells import headed
 from xaieval.chart_frame import SMALL, Part, Results, boards_of, figure_of, key, looks_of, note, panels, save, svg
 from xaieval.comparison import ENOUGH, Column, Method
 from xaieval.curve_charts import curves
-from xaieval.evidence import Evidence, evidences
 from xaieval.leaderboard import Leaderboard
 from xaieval.pairs import LEVEL, Pairs, pairs
 from xaieval.palette import Look
 from xaieval.profiles import profiles
 from xaieval.ranks import Order, Ranks, ranks
-from xaieval.statistics import Interval, independent
-from xaieval.table import figures, number
+from xaieval.statistics import Interval
+from xaieval.table import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +60,7 @@ def rank_plot(results: Results, metrics: Sequence[str] | None = None) -> Figure:
     """
     parts = []
     for board in boards_of(results, metrics):
-        for own, tests in zip(ranks([board]), pairs([board]), strict=True):
+        for own, tests in zip(ranks([board]), pairs([board]), strict=False):  # pairs may have what none compares
             most = max(len(order.names) for order in own.orders.values())
             draw = partial(_ranks, looks_of(board), own, tests)
             parts.append(Part.of_panels(board.title, len(own.orders), 0.75 + 0.19 * most, draw))
@@ -116,33 +115,6 @@ def performance_profiles(results: Results, metrics: Sequence[str] | None = None)
     return figure_of(parts, "no metric here has a score")
 
 
-def agreement_heat_map(rows: pd.DataFrame) -> Figure:
-    """How far metrics agree on the order of the methods: Kendall's tau-b of their means, for each pair of metrics.
-
-    What speaks for a number stands below it: of the pairs of methods whose difference both metrics decide by more than
-    chance, how many they put the other way round. Where they decide none, the tau may be chance.
-
-    Args:
-        rows: Of cells.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-        ValueError: No two metrics compare two methods or more.
-    """
-    groups: dict[tuple[str, str], list[Evidence]] = {}
-    for evidence in evidences(rows):
-        if evidence.scores.shape[1] > 1:
-            groups.setdefault((evidence.dataset, evidence.model), []).append(evidence)
-    parts = []
-    for (dataset, model), own in groups.items():
-        if len(own) > 1:
-            sources = min(independent(list(one.sources.values())) for one in own)
-            few = "" if sources >= ENOUGH else f" - too few to rank, {ENOUGH} are needed"
-            title, side = f"{dataset}, {model}: agreement of metrics, {sources} sources{few}", 0.5 * len(own)
-            parts.append(Part(title, side + 2.8, side + 2.0, partial(_heat_map, agreement(own))))
-    return figure_of(parts, "the agreement of metrics needs two metrics that compare two methods or more")
-
-
 # -- ranks -----------------------------------------------------------------------------------------------------------
 
 
@@ -151,11 +123,12 @@ def _ranks(look: dict[str, Look], own: Ranks, tests: Pairs, figure: SubFigure) -
     for axes, column in zip(panels(figure, len(columns)), columns, strict=True):
         _rank_panel(axes, column, own.orders[column.name], tests, look)
     few = [name for name, order in own.orders.items() if order.sources < ENOUGH]
+    untested = [name for name in own.orders if name not in few and not _tested(tests, name)]
+    joins = f"A bar joins methods that do not differ by more than chance (sign flips by source, Holm, p ≥ {LEVEL})."
     sentences = (
-        f"A bar joins methods that do not differ by more than chance (sign flips by source, Holm, p ≥ {LEVEL})."
-        if len(few) < len(columns)
-        else "",
+        joins if len(few) + len(untested) < len(columns) else "",
         f"Too few sources to tell methods apart, {ENOUGH} are needed: {', '.join(few)}." if few else "",
+        f"Not tested, as samples are connected through common sources: {', '.join(untested)}." if untested else "",
     )
     note(figure, sentences, "mean rank on a sample with its 95 % interval by source; 1 is best")
 
@@ -169,15 +142,20 @@ def _rank_panel(axes: Axes, column: Column, order: Order, tests: Pairs, look: di
     axes.set_yticks(range(len(names)), names, fontsize=SMALL)
     axes.set(xlim=(0.5, len(names) + 0.5), ylim=(len(names) - 0.5, -0.5))
     beside = axes.get_yaxis_transform()  # across in parts of the panel, down in lines
-    for number_, (first, last) in enumerate(_joined(order, names, tests, column)):
-        x, ends = 1.03 + 0.03 * number_, (first - 0.25, last + 0.25)
+    for count, (first, last) in enumerate(_joined(order, names, tests, column)):
+        x, ends = 1.03 + 0.03 * count, (first - 0.25, last + 0.25)
         axes.plot((x, x), ends, "k", linewidth=2.5, solid_capstyle="butt", clip_on=False, transform=beside, gid=JOINS)
     axes.set_title(headed(column, [order.n]), fontsize=SMALL + 1)
 
 
+def _tested(tests: Pairs, metric: str) -> bool:
+    """Whether any pair has a p; none has where all samples are connected through sources."""
+    return any(math.isfinite(one.p) for one in tests.tested[metric])
+
+
 def _joined(order: Order, names: Sequence[str], tests: Pairs, column: Column) -> Iterator[tuple[int, int]]:
     """First and last place of each largest run of methods no two of which differ."""
-    if order.sources < ENOUGH:
+    if order.sources < ENOUGH or not _tested(tests, column.name):
         return
     tested = zip(tests.names, tests.tested[column.name], strict=True)
     differ = {frozenset(pair) for pair, one in tested if one.differs}
@@ -282,36 +260,3 @@ def _profile(axes: Axes, name: str, shares: pd.DataFrame, look: Look, place: int
     every = max(1, len(shares) // 5)
     axes.plot(shares["threshold"], shares["share"], **look.options(), label=name, markevery=(place % every, every))
     axes.fill_between(shares["threshold"], shares["low"], shares["high"], color=look.color, alpha=0.12, linewidth=0)
-
-
-# -- agreement -------------------------------------------------------------------------------------------------------
-
-
-def _heat_map(found: Agreement, figure: SubFigure) -> None:
-    """Blue for agreement, red for its opposite; the sign is in the number too, so gray is enough to read it."""
-    taus, axes = found.tau, figure.subplots()
-    values, names = taus.to_numpy(), list(taus.index)
-    picture = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1)
-    for row, one in enumerate(names):
-        for place, other in enumerate(names):
-            tau = float(values[row, place])
-            ink = "white" if abs(tau) > 0.6 else "black"
-            said = number(tau, 2) + ("" if one == other else f"\n{_turned(found, one, other)}")
-            axes.text(place, row, said, ha="center", va="center", fontsize=SMALL - 1, color=ink)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=SMALL)
-    axes.set_yticks(range(len(names)), names, fontsize=SMALL)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.6)
-    bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_visible(False)
-    sentences = (
-        "Kendall's tau-b of the orders of methods; below it, of the pairs of methods that both metrics decide by more",
-        "than chance, how many they put the other way round.",
-    )
-    note(figure, sentences)
-
-
-def _turned(found: Agreement, one: str, other: str) -> str:
-    match = found.matches[one, other]
-    return f"{round(match.decided * match.pairs) if match.pairs else 0} of {match.pairs}"

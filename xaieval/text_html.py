@@ -22,7 +22,9 @@ class Html(str):
 
 
 def to_html(rows: Sequence[TextRow]) -> Html:
-    """The texts as HTML, a line of text for each method; the score stands in the tooltip of a token.
+    """The texts as HTML, a line of text for each method.
+
+    The tooltip of a token tells its score, with a plus or minus where the map is signed.
 
     Raises:
         ConfigError: matplotlib, whose color maps are taken, is not installed.
@@ -38,19 +40,19 @@ def _section(row: TextRow, names: Sequence[str], signed: set[str]) -> str:
     parts = [f"<p><strong>{title}</strong></p>"]
     for name in names:
         if name in row.maps:
-            spans = "".join(map(_span, shown_of(row, name, name in signed)))
+            spans = "".join(_span(shown, name in signed) for shown in shown_of(row, name, name in signed))
             parts.append(f'<p dir="auto" style="line-height:1.8"><em>{html.escape(name)}</em>: {spans}</p>')
     if row.note:
         parts.append(f"<p><small>{html.escape(row.note)}</small></p>")
     return '<div class="xaieval-text">\n' + "\n".join(parts) + "\n</div>"
 
 
-def _span(shown: Shown) -> str:
+def _span(shown: Shown, signed: bool) -> str:
     style = f"{STYLE};color:{shown.ink}"
     if shown.color is not None:
         style += f";background:{shown.color}"
     if shown.marked:
         style += ";text-decoration:underline"
-    said = "no score" if shown.score is None else f"{shown.score:.3g}"
+    said = "no score" if shown.score is None else f"{shown.score:{'+' if signed and shown.score else ''}.3g}"
     text = f'<span style="{style}" title="{said}">{html.escape(shown.cell.text)}</span>'
     return f" {text}" if shown.cell.blank else text
