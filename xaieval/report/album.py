@@ -204,8 +204,8 @@ def _points(curves: Mapping[str, CurveArea], tables: Mapping[str, Tensor]) -> di
     found = {}
     for name, one in curves.items():
         table = tables.get(curve_name(one.grid, one.steps, removal_of(one.removal), one.direction, one.seed))
-        if table is not None:
-            scores = Scores(table[:, :3]).of(one.output)
+        scores = None if table is None else Scores(table[:, :3]).of(one.output)
+        if table is not None and scores is not None and bool(scores.isfinite().all()):  # of one class is no margin
             found[name] = [_rounded(table[:, 3]), _rounded(scores)]
     return found
 

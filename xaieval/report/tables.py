@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from xaieval.comparison import Column, Method
 from xaieval.leaderboard import Leaderboard, cell_text, in_full, in_short
@@ -141,7 +140,7 @@ def origin(source: Source) -> Origin:
         facts["computed"] = first if first == last else f"{first} to {last}"
         facts["versions"] = "; ".join(map(_versions, rows["versions"].dropna().unique()))
         facts |= {name: ", ".join(map(str, rows[name].unique())) for name in ("device", "precision", "seed")}
-    runs = tuple((config.command, OmegaConf.to_yaml(OmegaConf.create(config.values))) for config in source.configs)
+    runs = tuple((config.command, json.dumps(config.values, indent=2, default=str)) for config in source.configs)
     return Origin(source.name, tuple(facts.items()), runs)
 
 
