@@ -27,7 +27,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links out of the folder of pages to what `on_files` added."""
+    """Lead links out of the folder of pages to what `on_files` added, and those of pages of the root into it."""
+    markdown = markdown.replace("](docs/", "](")
     for name, page in PAGES.items():
         markdown = markdown.replace(f"](../{name}", f"]({page}")
     return re.sub(rf"\]\(\.\./({'|'.join(SOURCES)})/(\w+)\.py\)", r"](\1/\2.md)", markdown)

@@ -23,11 +23,19 @@ def test_own_method_keeps_the_laws(folder):
     assert re.search(r"^(\d+) of \1 laws hold", typed(folder, "check", "my_module:BoxGrad"), re.MULTILINE)
 
 
-def test_own_method_stands_on_the_table(folder):
-    own = "+method.boxgrad._target_=my_module.BoxGrad"
-    shown = typed(folder, own, "+method.boxgrad.samples=2", "metric=sparseness", "dataset.limit=1")
-    assert re.search(r"^boxgrad +0?[.][0-9]+", shown, re.MULTILINE), shown
-    assert re.search(r"^gradient +0?[.][0-9]+", shown, re.MULTILINE), shown
+def test_own_method_stands_among_the_others(folder):
+    words = [
+        "method=[gradient,random]",
+        "metric=[sparseness,insertion]",
+        "dataset=planted",
+        "model=planted",
+        "dataset.limit=4",
+    ]
+    typed(folder, *words)
+    shown = typed(folder, "compare", "my_module:BoxGrad", *words)
+    assert re.search(r"^(\d+) of \1 laws hold", shown, re.MULTILINE), shown
+    assert "box_grad" in shown
+    assert re.search(r"^gradient +", shown, re.MULTILINE), shown
 
 
 def typed(folder, *words):
