@@ -224,7 +224,11 @@ def test_the_heat_map_shows_taus_and_how_many_decided_pairs_are_turned():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["insertion", "pointing_game"]
     assert figure.subfigs[0].get_suptitle() == "photos, toy: agreement of metrics, 30 sources"
     few = rows[rows["sample"] < "photo 12"]
-    assert agreement_heat_map(few).subfigs[0].get_suptitle().endswith("12 sources - too few to rank, 20 are needed")
+    figure = agreement_heat_map(few)
+    assert figure.subfigs[0].get_suptitle().endswith("12 sources - too few to rank, 20 are needed")
+    figure.draw_without_rendering()
+    (title,) = (text for text in figure.subfigs[0].texts if "too few" in text.get_text())
+    assert title.get_window_extent().x1 < figure.bbox.x1  # it is not cut
 
 
 # -- looks and files --

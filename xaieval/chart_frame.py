@@ -30,6 +30,9 @@ WIDTH, ACROSS = 3.1, 3
 SMALL = 7
 """Points of all letters but titles."""
 
+LETTER = 0.072
+"""Inches that a letter of a title takes at most, so that none is cut."""
+
 LETTERS = 17
 """Of a note, to an inch."""
 
@@ -89,7 +92,7 @@ def figure_of(parts: Sequence[Part], lacking: str) -> Figure:
     if not parts:
         raise ValueError(f"there is nothing to draw: {lacking}")
     heights = [part.height for part in parts]
-    size = (max(part.width for part in parts), sum(heights))
+    size = (max(max(part.width, LETTER * len(part.title)) for part in parts), sum(heights))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     places: Any = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)
     for place, part in zip(places[:, 0], parts, strict=True):
