@@ -6,7 +6,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import torch
-from part_worlds import CORNERS, SIDE, Use, bound, part_map, parts_of, shown, square
+from part_worlds import CORNERS, SIDE, Squares, Use, bound, part_map, parts_of, shown, square
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -70,6 +70,17 @@ def test_the_gradient_of_a_linear_model_tells_the_effects_of_parts():
     assert PartAgreement()(where, gradient).tolist() == pytest.approx([1.0] * 5)
     assert PartPrecision()(where, gradient).tolist() == pytest.approx([1.0] * 5)
     assert PartAgreement()(where, gradient, units="importance").min() < 0.9
+
+
+def test_scenes_are_drawn_for_a_gradient_once_for_all_metrics():
+    where = bound(Use(WEIGHTS), scenes(), TARGETS)
+    gradient = maps()
+    PartAgreement()(where, gradient)
+    drawn = Squares.images
+    PartPrecision()(where, gradient)
+    assert Squares.images == drawn
+    PartPrecision()(where, gradient.clone())
+    assert Squares.images == drawn + sum(len(set(world.drawn) - set(world.under)) for world in scenes())
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

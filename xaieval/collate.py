@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from xaieval.datasets.base import Reading, Sample
 from xaieval.parts import Parts
+
+CHUNK = 64
+"""Samples that are held at a time where all of many are looked at."""
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -39,6 +42,12 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
         "groups": _stacked([reading.groups for reading in readings], longest, -1),
         "protected": _stacked(_marked(readings), longest),
     }
+
+
+def chunks(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Samples a few at a time, each read when its turn comes."""
+    for start in range(0, len(samples), CHUNK):
+        yield [samples[number] for number in range(start, min(start + CHUNK, len(samples)))]
 
 
 def padded(values: Tensor, length: int, fill: float = 0) -> Tensor:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from xaieval.allocator import keep_freed_memory
 from xaieval.classifier import Classifier
-from xaieval.collate import collate
+from xaieval.collate import chunks, collate
 from xaieval.concept_effects import Effect, changes, strongest
 from xaieval.concept_location import numbers_of
 from xaieval.concept_model import Found, at, bottleneck_of
-from xaieval.concept_vectors import CHUNK, pooled
+from xaieval.concept_vectors import pooled
 from xaieval.config import ConfigError, composed, load, only
 from xaieval.datasets.base import Sample
 from xaieval.parts import Parts
@@ -194,8 +194,7 @@ def _facts(found: Found, looked_at: Classifier, layer: str, samples: Sequence[Sa
     step = ("look at", "concepts")
     with Progress() as progress:
         progress.expect(step, len(samples))
-        for start in range(0, len(samples), CHUNK):
-            chunk = [samples[index] for index in range(start, min(start + CHUNK, len(samples)))]
+        for chunk in chunks(samples):
             given = collate(chunk)
             target, parts = _told(chunk, given.get("parts"))
             with progress.step(step, len(chunk)):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xaieval.classifier import Classifier
-from xaieval.collate import collate
+from xaieval.collate import chunks, collate
 from xaieval.datasets.base import Sample
 from xaieval.models.loading import ModelError, require
 from xaieval.parts import Scheme
@@ -20,9 +20,6 @@ from xaieval.progress import Progress
 from xaieval.unsupported import UnsupportedError
 
 KINDS = ("svm", "logistic", "difference")
-
-CHUNK = 64
-"""Samples that are read at once; what is kept of each is its features."""
 
 Values = NDArray[np.float64]
 
@@ -64,8 +61,7 @@ def seen(classifier: Classifier, samples: Sequence[Sample], layer: str, progress
     schemes: set[Scheme] = set()
     progress, step = progress or Progress(shown=False), ("read", layer)
     progress.expect(step, len(samples))
-    for start in range(0, len(samples), CHUNK):
-        chunk = [samples[index] for index in range(start, min(start + CHUNK, len(samples)))]
+    for chunk in chunks(samples):
         given = collate(chunk)
         if given.get("parts") is None:
             raise ModelError(

@@ -19,7 +19,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from xaieval.classifier import Classifier
-from xaieval.collate import collate
+from xaieval.collate import chunks, collate
 from xaieval.component import Method
 from xaieval.datasets.base import Dataset
 from xaieval.explicand import Explicand
@@ -30,9 +30,6 @@ DILATION = 5
 
 DROP = 0.05
 """Below this part of the logit's size, a drop is none: what was removed is irrelevant."""
-
-BATCH = 16
-"""Held-out samples that are looked at together."""
 
 _CHOSEN: WeakKeyDictionary[Classifier, dict[tuple[int, str, str], float]] = WeakKeyDictionary()
 """The thresholds chosen for each classifier, by the version of its weights, the method and the samples."""
@@ -272,9 +269,7 @@ def _bound(classifier: Classifier, held_out: Dataset) -> Iterator[Explicand]:
             f"{classifier.name} does not say how pictures become its inputs, so that held-out samples cannot be drawn "
             "for it: give the Classifier preprocess="
         )
-    samples = held_out.load(classifier.preprocess)
-    for start in range(0, len(samples), BATCH):
-        chunk = [samples[number] for number in range(start, min(start + BATCH, len(samples)))]
+    for chunk in chunks(held_out.load(classifier.preprocess)):
         labels, ids = [one.target for one in chunk if one.target is not None], [one.id for one in chunk]
         yield classifier.explicand(target=labels, ids=ids, **collate(chunk))
 

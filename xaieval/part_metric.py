@@ -97,7 +97,7 @@ class ImportantParts(PartMetric):
 
     def where_undefined(self, explicand: Explicand, attribution: Tensor, units: str) -> dict[str, Tensor]:
         """Where no share of the map's sum can be exceeded."""
-        return {"sum not positive": ~positive(Called.of(explicand, attribution, units, (self.threshold,)).features)}
+        return {"sum not positive": ~positive(explicand.features(attribution, units).double())}
 
     def _threshold(self, explicand: Explicand, method: Method | None) -> float:
         if self.held_out is None:
@@ -148,10 +148,15 @@ def evidence(explicand: Explicand, attribution: Tensor, units: str | None) -> Te
     with each pixel, so that its sum is about a part that grows brighter: what it says of the part's removal is `sum (x
     - x~) g`, where x~ is the sample drawn without the part.
     """
-    if (units or explicand.units_of(attribution)) != "gradient":
-        return sums_in(explicand.features(attribution, units).double(), part_masks(explicand))
-    predicted = (explicand.features(gone * attribution, "contribution") for gone in _changes(explicand))
-    return torch.stack([features.double().flatten(1).sum(1) for features in predicted], 1)
+    units = units or explicand.units_of(attribution)
+
+    def predicted() -> Tensor:
+        changes = (explicand.features(gone * attribution, "contribution") for gone in _changes(explicand))
+        return torch.stack([features.double().flatten(1).sum(1) for features in changes], 1)
+
+    if units == "gradient":  # scenes are drawn for it, so once for all metrics
+        return explicand.known(attribution, "predicted effects of parts", predicted)
+    return sums_in(explicand.features(attribution, units).double(), part_masks(explicand))
 
 
 def _changes(explicand: Explicand) -> Iterator[Tensor]:
