@@ -121,6 +121,13 @@ def test_the_threshold_is_chosen_once_for_each_method(monkeypatch, plain):
     for method in (InputXGradient(), InputXGradient(), Random()):
         assert metric(plain, method(plain), method).isfinite().all()
     assert [method for method, _ in asked] == [InputXGradient(), Random()]
+    classifier = planted_scenes.load(batch_size=8)
+    for turn in (1, 2):  # other weights, another threshold
+        work = bound(classifier, drawn(count=4))
+        metric(work, Random()(work), Random())
+        assert len(asked) == 2 + turn
+        with torch.no_grad():
+            next(classifier.module.parameters()).mul_(1)
     assert asked[0][1] == [sample.id for sample in drawn(count=4, split="validation")]
 
 
