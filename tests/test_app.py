@@ -82,6 +82,13 @@ def test_a_damaged_configuration_counts_as_missing(tmp_path):
     assert kept_configs(tmp_path) == {"good": KeptConfig("xaieval", {"seed": 1})}
 
 
+def test_options_of_an_experiment_for_what_is_not_chosen_are_left_aside():
+    values = composed("experiment=demo", "method=[sobol,random]", "metric=insertion")
+    assert set(values["method"]) > set(components(values, "method")) == {"sobol", "random", "smoothgrad_squared"}
+    assert components(values, "method")["sobol"] == Sobol(grid=7, designs=8)
+    assert set(values["metric"]) > set(components(values, "metric")) == {"insertion"}
+
+
 def test_alone_it_runs_the_promised_things():
     values = composed()
     assert {group: list(values[group]) for group in ("method", "metric", "model")} == {

@@ -68,7 +68,9 @@ def components(config: Mapping[str, Any], group: str) -> dict[str, Any]:
     Raises:
         ConfigError: Nothing is chosen, or a component cannot be built.
     """
-    nodes = {name: node for name, node in (config.get(group) or {}).items() if isinstance(node, Mapping)}
+    given = {name: node for name, node in (config.get(group) or {}).items() if isinstance(node, Mapping)}
+    # An experiment may set options of what a command does not choose, as in `experiment=demo method=sobol`.
+    nodes = {name: node for name, node in given.items() if "_target_" in node or name not in names(group)}
     if not nodes:
         raise ConfigError(f"no {group} is chosen: add {group}=NAME, one of {', '.join(names(group))}")
     return {name: component(group, node, f"{group}.{name}") for name, node in nodes.items()}
