@@ -82,15 +82,25 @@ def test_ties_are_told(rows):
     assert f"0-{behind}-10 " in next(part for part in text.splitlines() if part.startswith("insertion"))
 
 
-def test_the_samples_that_tell_most_have_both_scores(scores, rows):
+@pytest.mark.parametrize(("metric", "sign"), [("deletion", -1), ("insertion", 1)])
+def test_the_samples_that_tell_most_have_both_scores(scores, rows, metric, sign):
     text = standing(board_of(*rows), "mine").text()
-    own, other = (np.array(scores["deletion"][name]) for name in ("mine", "a"))
-    ahead, behind = np.argmax(other - own), np.argmin(other - own)
-    told = [part for part in text.splitlines() if part.startswith("deletion")][-1]
-    assert f"photo {ahead:02}" in told
-    assert f"{own[ahead]:.3f}".lstrip("0") in told
-    assert f"{other[ahead]:.3f}".lstrip("0") in told
-    assert (f"photo {behind:02}" in told) == bool(own[behind] > other[behind])
+    own, other = (np.array(scores[metric][name]) for name in ("mine", "a"))
+    gaps = sign * (own - other)
+    ahead, behind = np.argmax(gaps), np.argmin(gaps)
+    assert gaps[ahead] > 0
+    assert gaps[behind] < 0 or metric == "deletion"
+    told = [part for part in text.splitlines() if part.startswith(metric)][-1]
+    for sample in (ahead, behind)[: 1 + (gaps[behind] < 0)]:
+        numbers = [f"{values[sample]:.3f}".lstrip("0") for values in (own, other)]
+        assert " ".join([f"photo {sample:02}", *numbers]) in " ".join(told.split())
+    assert told.count("photo") == 1 + (gaps[behind] < 0)
+
+
+def test_a_metric_of_few_sources_orders_nobody_beside_one_of_enough(rows):
+    scores = {"a": 0.1, "b": 0.3, "c": 0.9, "mine": 0.2}
+    few = [cells(name, "pointing_game", [score] * 8) for name, score in scores.items()]
+    assert standing(board_of(*rows, *few), "mine").rivals == ("a", "b", "c")
 
 
 def test_few_sources_rank_all_the_same_and_the_title_says_so():
@@ -119,6 +129,7 @@ def test_a_metric_in_doubt_is_marked_and_ranks_nobody(rows):
     assert faithfulness.metrics == ("insertion",)
     assert found.rivals == ("a", "b", "c")
     assert "✗ Not to be ranked by: deletion (fooled)" in found.text()
+    assert "better mean" not in found.text()  # what is in doubt says nothing of sentinels either
     assert len([line for line in found.text().splitlines() if line.startswith("✗ deletion")]) == 1  # not its samples
 
 
