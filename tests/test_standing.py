@@ -97,6 +97,14 @@ def test_the_samples_that_tell_most_have_both_scores(scores, rows, metric, sign)
     assert told.count("photo") == 1 + (gaps[behind] < 0)
 
 
+def test_a_method_that_is_never_ahead_has_no_sample_ahead():
+    ahead = noise(30)
+    rows = [cells("a", "insertion", ahead), cells("mine", "insertion", [score - 0.1 for score in ahead])]
+    told = [part for part in standing(board_of(*rows), "mine").text().splitlines() if part.startswith("insertion")][-1]
+    assert told.count("photo") == 1
+    assert told.split()[:6] == ["insertion", "↑", "0", "to", "1", "-"]
+
+
 def test_a_metric_of_few_sources_orders_nobody_beside_one_of_enough(rows):
     scores = {"a": 0.1, "b": 0.3, "c": 0.9, "mine": 0.2}
     few = [cells(name, "pointing_game", [score] * 8) for name, score in scores.items()]
@@ -135,8 +143,9 @@ def test_a_metric_in_doubt_is_marked_and_ranks_nobody(rows):
 
 def test_a_method_without_any_score_is_shown_without_a_place(rows):
     nothing = [cells("lost", metric, ["zero map"] * 30) for metric in ("insertion", "deletion")]
-    found = standing(board_of(*rows, *nothing), "lost")
+    found = standing(board_of(*rows, *nothing, cells("random", "insertion", [0.0] * 30)), "lost")
     assert "lost is not compared on deletion (zero map), insertion (zero map)" in found.text()
+    assert "better mean" not in found.text()
     assert len(list(found.tables())) == 1
 
 
