@@ -50,6 +50,12 @@ def test_a_family_is_ranked_by_the_mean_rank_over_metrics_and_samples(scores, ro
     assert [faithfulness.first(name) for name in names] == (expected.ranks == 1).tolist()
 
 
+def test_a_family_is_ranked_on_the_samples_that_all_have():
+    rows = [cells("a", "insertion", noise(0)), cells("mine", "insertion", [*noise(1)[:25], *["zero map"] * 5])]
+    (family,) = family_ranks(board_of(*rows), ["a", "mine"], "mine")
+    assert family.sources == 25
+
+
 def test_a_metric_without_the_method_does_not_count_and_a_method_without_a_metric_has_no_place(rows):
     lacking = [cells("mine", "max_sensitivity", ["skipped: cost"] * 30), cells("a", "max_sensitivity", noise(20))]
     apart = cells("d", "insertion", noise(21))
@@ -61,7 +67,10 @@ def test_a_metric_without_the_method_does_not_count_and_a_method_without_a_metri
 
 
 def test_the_rivals_are_the_best_others_and_wins_are_counted_by_sample(scores, rows):
-    found = standing(board_of(*rows, cells("random", "insertion", [0.0] * 30)), "mine")
+    board = board_of(*rows, cells("random", "insertion", [0.0] * 30))
+    assert "random" in [line.name for line in standing(board, "random").order]
+    found = standing(board, "mine")
+    assert sorted(line.name for line in found.order) == ["a", "b", "c", "mine"]
     assert found.rivals == ("a", "b", "c")
     own, other = (np.array(scores["deletion"][name]) for name in ("mine", "a"))
     text = found.text()
