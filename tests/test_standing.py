@@ -127,6 +127,7 @@ def test_few_sources_rank_all_the_same_and_the_title_says_so():
     ]
     found = standing(board_of(*rows), "mine")
     assert found.rivals == ("best", "z", "a")
+    assert not any(family.first(name) for family in found.families for name in family.names)
     assert "too few to rank, 20 sources are needed" in found.text()
     assert "▲" not in found.text().partition("Samples won")[0]
 
