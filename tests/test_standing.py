@@ -56,6 +56,15 @@ def test_a_family_is_ranked_on_the_samples_that_all_have():
     assert family.sources == 25
 
 
+def test_a_familys_places_are_drawn_by_source():
+    rows = frame(cells("a", "insertion", noise(0)), cells("mine", "insertion", noise(1)))
+    sources = [(f"mosaic {place // 3}",) for place in range(30)]
+    (board,) = leaderboards(rows.assign(sources=[sources[int(name.split()[-1])] for name in rows["sample"]]))
+    (family,) = family_ranks(board, ["a", "mine"], "mine")
+    expected = rank_stability(instance_ranks(np.array([noise(0), noise(1)]).T, True), False, sources)
+    assert family.stability.first.tolist() == expected.first.tolist()
+
+
 def test_a_metric_without_the_method_does_not_count_and_a_method_without_a_metric_has_no_place(rows):
     lacking = [cells("mine", "max_sensitivity", ["skipped: cost"] * 30), cells("a", "max_sensitivity", noise(20))]
     apart = cells("d", "insertion", noise(21))
