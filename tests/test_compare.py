@@ -62,15 +62,16 @@ def failing(model, inputs, target):
 
 WORDS = ("dataset=planted", "model=planted", "dataset.limit=6", "metric=[insertion,deletion,relevance_rank]")
 METHODS = ("gradient", "occlusion", "random")
+BOUND = "+method.bound._target_=xaieval.attributions.ground_truth.GroundTruth"
 SCORES = 3
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A folder with the module, and a store with three methods on six planted images."""
+    """A folder with the module, and a store with three methods and an oracle of another name on six planted images."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "my_module.py").write_text(MODULE)
-    done = typed(folder, *WORDS, f"method=[{','.join(METHODS)}]")
+    done = typed(folder, *WORDS, f"method=[{','.join(METHODS)}]", BOUND)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -111,7 +112,7 @@ def counts(folder):
 
 def test_only_its_own_cells_are_computed_and_it_stands_among_all_of_the_store(folder):
     before = counts(folder)
-    own = ("method=[gradient,sobol]", "method.box_grad.radius=0.05")
+    own = ("method=[gradient,sobol,part_effects]", BOUND, "method.box_grad.radius=0.05")
     done = typed(folder, "compare", "my_module:BoxGrad", *WORDS, *own)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^(\d+) of \1 laws hold", done.stdout, re.M)
@@ -132,9 +133,8 @@ def test_only_its_own_cells_are_computed_and_it_stands_among_all_of_the_store(fo
     row = next(line for line in told.splitlines() if line.startswith("insertion"))
     assert [gaps.idxmax() in row, gaps.idxmin() in row] == [gaps.max() > 0, gaps.min() < 0]
     assert f"lacks {6 * SCORES} cells of other methods of this run" in done.stdout
-    assert (
-        f"(sobol {6 * SCORES}): `xaieval {' '.join(WORDS[:3])} '{WORDS[3]}' 'method=[gradient,sobol]'`" in done.stdout
-    )
+    words = f"{' '.join(WORDS[:3])} '{WORDS[3]}' '{own[0]}' {BOUND}"
+    assert f"(sobol {6 * SCORES}): `xaieval {words}`" in done.stdout  # part_effects is an oracle
 
 
 def test_what_it_was_before_has_no_part(folder):
@@ -143,6 +143,7 @@ def test_what_it_was_before_has_no_part(folder):
     assert (first.returncode, second.returncode) == (0, 0)
     assert len(re.findall(r"^> box_grad", second.stdout, re.M)) == 1
     assert "box_grad samples" not in second.stdout
+    assert "bound" not in second.stdout  # an oracle, which this run does not name
     assert counts(folder)["box_grad"] == 2 * 6 * SCORES
 
 

@@ -117,10 +117,10 @@ def test_examples_of_the_page_on_adding_parts_work(tmp_path):
 @pytest.mark.slow
 def test_example_of_the_page_on_methods_keeps_the_laws(tmp_path):
     page = (ROOT / "docs" / "your_method.md").read_text(encoding="utf-8")
-    own, function = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "my_module.py").write_text(f"{own}\n\n{function}")
-    held = typed(tmp_path, "check", "my_module:BoxGrad", "my_module:saliency")
-    assert len(re.findall(r"^(\d+) of \1 laws hold", held, re.MULTILINE)) == 2
+    (own,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_module.py").write_text(own)
+    held = typed(tmp_path, "check", "my_module:BoxGrad")
+    assert re.search(r"^(\d+) of \1 laws hold", held, re.MULTILINE)
 
 
 def typed(folder, *words):

@@ -77,10 +77,15 @@ def test_parquet_has_the_same_rows_and_its_lists(xaieval):
 
 def test_a_parameter_of_several_types_is_told_as_json():
     removals = ("zero", {"size": 5}, None)
-    parameters = [{"removal": removal, "grid": [7, place], "k": place} for place, removal in enumerate(removals)]
+    layers = ("blocks.5", 5, [1, "2"])
+    parameters = [
+        {"removal": removal, "layer": layer, "grid": [7, place], "k": place}
+        for place, (removal, layer) in enumerate(zip(removals, layers, strict=True))
+    ]
     rows = frame(*(cells(f"m{one['k']}", "insertion", noise(one["k"], 2), parameters=one) for one in parameters))
     found = pd.read_parquet(io.BytesIO(exported(rows, "parquet", {}))).groupby("method").first()
     assert found["method.removal"].tolist()[0] == "zero"
+    assert found["method.layer"].tolist() == ["blocks.5", "5", '[1, "2"]']
     assert found["method.grid"].tolist() == ["[7, 0]", "[7, 1]", "[7, 2]"]
     assert found["method.k"].tolist() == [0, 1, 2]
 
@@ -129,7 +134,8 @@ def test_every_special_character_is_printed_and_none_is_read():
 
 
 def test_sections_have_a_rule_between_them_and_the_best_is_bold():
-    table = Table("t", ("method", "x\n↑ 0 to 1"), (((Entry("a"), Entry("-.5", True)),), ((Entry("[b"), Entry("1±2")),)))
+    first, second = ((Entry("a"), Entry("-.5", True)),), ((Entry("[b"), Entry("1±2")), (Entry("c"), Entry("-")))
+    table = Table("t", ("method", "x\n↑ 0 to 1"), (first, second))
     lines = latex(table).splitlines()
     start = lines.index(r"\toprule")
     assert lines[start : lines.index(r"\end{tabular}")] == [
@@ -140,6 +146,7 @@ def test_sections_have_a_rule_between_them_and_the_best_is_bold():
         r"a & \textbf{$-$.5} \\",
         r"\midrule",
         r"{[}b & 1$\pm$2 \\",
+        r"c & - \\",
         r"\bottomrule",
     ]
 

@@ -50,6 +50,21 @@ def test_a_family_is_ranked_by_the_mean_rank_over_metrics_and_samples(scores, ro
     assert [faithfulness.first(name) for name in names] == (expected.ranks == 1).tolist()
 
 
+def test_a_family_is_ranked_on_the_samples_that_all_have():
+    rows = [cells("a", "insertion", noise(0)), cells("mine", "insertion", [*noise(1)[:25], *["zero map"] * 5])]
+    (family,) = family_ranks(board_of(*rows), ["a", "mine"], "mine")
+    assert family.sources == 25
+
+
+def test_a_familys_places_are_drawn_by_source():
+    rows = frame(cells("a", "insertion", noise(0)), cells("mine", "insertion", noise(1)))
+    sources = [(f"mosaic {place // 3}",) for place in range(30)]
+    (board,) = leaderboards(rows.assign(sources=[sources[int(name.split()[-1])] for name in rows["sample"]]))
+    (family,) = family_ranks(board, ["a", "mine"], "mine")
+    expected = rank_stability(instance_ranks(np.array([noise(0), noise(1)]).T, True), False, sources)
+    assert family.stability.first.tolist() == expected.first.tolist()
+
+
 def test_a_metric_without_the_method_does_not_count_and_a_method_without_a_metric_has_no_place(rows):
     lacking = [cells("mine", "max_sensitivity", ["skipped: cost"] * 30), cells("a", "max_sensitivity", noise(20))]
     apart = cells("d", "insertion", noise(21))
@@ -61,7 +76,10 @@ def test_a_metric_without_the_method_does_not_count_and_a_method_without_a_metri
 
 
 def test_the_rivals_are_the_best_others_and_wins_are_counted_by_sample(scores, rows):
-    found = standing(board_of(*rows, cells("random", "insertion", [0.0] * 30)), "mine")
+    board = board_of(*rows, cells("random", "insertion", [0.0] * 30))
+    assert "random" in [line.name for line in standing(board, "random").order]
+    found = standing(board, "mine")
+    assert sorted(line.name for line in found.order) == ["a", "b", "c", "mine"]
     assert found.rivals == ("a", "b", "c")
     own, other = (np.array(scores["deletion"][name]) for name in ("mine", "a"))
     text = found.text()
@@ -82,15 +100,33 @@ def test_ties_are_told(rows):
     assert f"0-{behind}-10 " in next(part for part in text.splitlines() if part.startswith("insertion"))
 
 
-def test_the_samples_that_tell_most_have_both_scores(scores, rows):
+@pytest.mark.parametrize(("metric", "sign"), [("deletion", -1), ("insertion", 1)])
+def test_the_samples_that_tell_most_have_both_scores(scores, rows, metric, sign):
     text = standing(board_of(*rows), "mine").text()
-    own, other = (np.array(scores["deletion"][name]) for name in ("mine", "a"))
-    ahead, behind = np.argmax(other - own), np.argmin(other - own)
-    told = [part for part in text.splitlines() if part.startswith("deletion")][-1]
-    assert f"photo {ahead:02}" in told
-    assert f"{own[ahead]:.3f}".lstrip("0") in told
-    assert f"{other[ahead]:.3f}".lstrip("0") in told
-    assert (f"photo {behind:02}" in told) == bool(own[behind] > other[behind])
+    own, other = (np.array(scores[metric][name]) for name in ("mine", "a"))
+    gaps = sign * (own - other)
+    ahead, behind = np.argmax(gaps), np.argmin(gaps)
+    assert gaps[ahead] > 0
+    assert gaps[behind] < 0 or metric == "deletion"
+    told = [part for part in text.splitlines() if part.startswith(metric)][-1]
+    for sample in (ahead, behind)[: 1 + (gaps[behind] < 0)]:
+        numbers = [f"{values[sample]:.3f}".lstrip("0") for values in (own, other)]
+        assert " ".join([f"photo {sample:02}", *numbers]) in " ".join(told.split())
+    assert told.count("photo") == 1 + (gaps[behind] < 0)
+
+
+def test_a_method_that_is_never_ahead_has_no_sample_ahead():
+    ahead = noise(30)
+    rows = [cells("a", "insertion", ahead), cells("mine", "insertion", [score - 0.1 for score in ahead])]
+    told = [part for part in standing(board_of(*rows), "mine").text().splitlines() if part.startswith("insertion")][-1]
+    assert told.count("photo") == 1
+    assert told.split()[:6] == ["insertion", "↑", "0", "to", "1", "-"]
+
+
+def test_a_metric_of_few_sources_orders_nobody_beside_one_of_enough(rows):
+    scores = {"a": 0.1, "b": 0.3, "c": 0.9, "mine": 0.2}
+    few = [cells(name, "pointing_game", [score] * 8) for name, score in scores.items()]
+    assert standing(board_of(*rows, *few), "mine").rivals == ("a", "b", "c")
 
 
 def test_few_sources_rank_all_the_same_and_the_title_says_so():
@@ -100,6 +136,7 @@ def test_few_sources_rank_all_the_same_and_the_title_says_so():
     ]
     found = standing(board_of(*rows), "mine")
     assert found.rivals == ("best", "z", "a")
+    assert not any(family.first(name) for family in found.families for name in family.names)
     assert "too few to rank, 20 sources are needed" in found.text()
     assert "▲" not in found.text().partition("Samples won")[0]
 
@@ -119,13 +156,15 @@ def test_a_metric_in_doubt_is_marked_and_ranks_nobody(rows):
     assert faithfulness.metrics == ("insertion",)
     assert found.rivals == ("a", "b", "c")
     assert "✗ Not to be ranked by: deletion (fooled)" in found.text()
+    assert "better mean" not in found.text()  # what is in doubt says nothing of sentinels either
     assert len([line for line in found.text().splitlines() if line.startswith("✗ deletion")]) == 1  # not its samples
 
 
 def test_a_method_without_any_score_is_shown_without_a_place(rows):
     nothing = [cells("lost", metric, ["zero map"] * 30) for metric in ("insertion", "deletion")]
-    found = standing(board_of(*rows, *nothing), "lost")
+    found = standing(board_of(*rows, *nothing, cells("random", "insertion", [0.0] * 30)), "lost")
     assert "lost is not compared on deletion (zero map), insertion (zero map)" in found.text()
+    assert "better mean" not in found.text()
     assert len(list(found.tables())) == 1
 
 

@@ -122,19 +122,16 @@ class Benchmark:
         requested = cells(subjects, self._methods, self._metrics, self._keys)
         done = self.store.done(cell.key for cell in requested) if self.store is not None else set()
         lacking = [cell for cell in requested if cell.key not in done]
-        todo = lacking if only is None else [cell for cell in lacking if cell.method.name in only]
+        missing = Counter(cell.method.name for cell in lacking if only is not None and cell.method.name not in only)
+        todo = [cell for cell in lacking if cell.method.name not in missing]
         self._announce(requested, lacking)
         try:
             self._compute(list(chunks(todo)))
         finally:
             if self.store is not None:
                 self.store.merge()
-        missing = Counter(cell.method.name for cell in set(lacking) - set(todo))
-        return Outcome(
-            self._frame([cell for cell in requested if cell.key in done or cell.method.name not in missing]),
-            len(todo),
-            dict(missing),
-        )
+        there = [cell for cell in requested if cell.key in done or cell.method.name not in missing]
+        return Outcome(self._frame(there), len(todo), dict(missing))
 
     # -- samples -----------------------------------------------------------------------------------------------------
 

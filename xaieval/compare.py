@@ -16,6 +16,7 @@ from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.component import Method, Metric, component_json
 from xaieval.config import CheckError, ConfigError, components, composed, default, load, located, names
 from xaieval.datasets.base import Sample
+from xaieval.evidence import of_oracles
 from xaieval.kept_verdicts import kept_verdicts
 from xaieval.leaderboard import leaderboards
 from xaieval.models.loading import suggest
@@ -24,7 +25,6 @@ from xaieval.progress import Progress
 from xaieval.settings import Settings
 from xaieval.standing import standing
 from xaieval.store import Store
-from xaieval.trials import ORACLES
 from xaieval.views import print_line
 
 EXAMPLE = "`xaieval compare my_module:MyMethod experiment=photos`"
@@ -209,18 +209,18 @@ def _of_others(new: Newcomer, benchmark: Benchmark, kept: pd.DataFrame) -> pd.Da
     metrics = {component_json(metric) for metric in benchmark.metrics.values()}
     alike = pd.concat([kept[column] == value for column, value in conditions.items()], axis=1).all(axis=1)
     judged = kept["metric_parameters"].isin(metrics) & kept["error"].isna()
-    return kept[alike & judged & ~kept["method"].isin([new.name, *ORACLES])]
+    return kept[alike & judged & (kept["method"] != new.name) & ~of_oracles(kept)]
 
 
 def _compared(new: Newcomer, run: Run) -> pd.DataFrame:
     """Computes the method's cells and prints where it stands; the rows of the method."""
     outcome = run.benchmark.run(run.samples, run.indices, only=[new.name])
     own = outcome.rows["method"] == new.name
-    rivals = outcome.rows[~own & ~outcome.rows["method"].isin(ORACLES)]
+    rivals = outcome.rows[~own & ~of_oracles(outcome.rows)]
     rows = pd.concat([outcome.rows[own], rivals, _further(new, run, outcome.rows)], ignore_index=True)
     for board in leaderboards(rows, kept_verdicts(run.verdicts)):
         print_line(f"\n{standing(board, new.name).text()}")
-    missing = {name: count for name, count in outcome.missing.items() if name not in ORACLES}
+    missing = {name: count for name, count in outcome.missing.items() if not new.methods[name].oracle}
     if missing:
         counts = ", ".join(f"{name} {count}" for name, count in missing.items())
         print_line(

@@ -130,7 +130,7 @@ def _evidence(
     last, table = scores.rows.iloc[-1], scores.table
     of_trial = {str(trial): _tables(rows) for trial, rows in others.groupby("trial")}
     knows_nothing = set(scores.rows.loc[scores.rows["sentinel"].astype(bool), "method"])
-    bounds = set(scores.rows.loc[scores.rows["method_parameters"].map(_class).isin(ORACLES), "method"])
+    bounds = set(scores.rows.loc[of_oracles(scores.rows), "method"])
     perturbed = {trial: of_trial.get(trial, {}) for trial in PERTURBED if trial in kept}
     return Evidence(
         dataset=str(last["dataset"]),
@@ -189,6 +189,12 @@ def _aligned(tables: Mapping[str, pd.DataFrame], kept: Mapping[str, pd.Series]) 
     """One table for each perturbation, empty where the metric has no scores of it."""
     for variant, series in kept.items():
         yield tables.get(variant, pd.DataFrame(index=series.index))
+
+
+def of_oracles(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of `ORACLES`, whatever these are called in a run."""
+    parameters = rows["method_parameters"]
+    return parameters.isin([text for text in parameters.unique() if _class(text) in ORACLES])
 
 
 def _class(parameters: str) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from xaieval.comparison import DOUBTED, ENOUGH, Column
 from xaieval.leaderboard import Leaderboard
 from xaieval.ranking import Stability, instance_ranks, rank_stability
+from xaieval.ranks import place_told
 from xaieval.statistics import independent
-from xaieval.table import figures
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,7 @@ class Family:
 
     def place(self, method: str) -> str:
         """Such as `3 [2, 5.5]`; `-` for a method without a place."""
-        if method not in self.names:
-            return "-"
-        index, order = self.names.index(method), self.stability
-        own, low, high = (figures(float(ends[index]), 3) for ends in (order.ranks, order.low, order.high))
-        return own if math.isnan(order.low[index]) else f"{own} [{low}, {high}]"
+        return place_told(self.stability, self.names.index(method)) if method in self.names else "-"
 
     def first(self, method: str) -> bool:
         """Whether the method stands out as the first; nobody does where sources are too few or the order in doubt."""
@@ -102,10 +96,9 @@ def _mean_ranks(
     sources: dict[Hashable, Hashable] = {}
     for column in columns:
         scores = board.given[column.name]
-        table = scores.table[list(names)]
-        whole = np.isfinite(table.to_numpy(dtype=np.float64)).all(axis=1)
+        table = scores.table[list(names)].dropna()
         ranks = instance_ranks(table, column.higher_is_better)
-        tables.append(pd.DataFrame(ranks, index=table.index[whole], columns=list(names)))
+        tables.append(pd.DataFrame(ranks, index=table.index, columns=table.columns))
         sources.update(zip(scores.table.index, scores.sources, strict=True))
     mean = pd.concat(tables).groupby(level=0).mean()
     return mean, [sources[sample] for sample in mean.index]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from xaieval.table import Entry, Table
 
@@ -39,20 +38,20 @@ def latex(table: Table) -> str:
     font has them.
     """
     sections = [section for section in table.sections if section]
-    frame = pd.DataFrame([list(map(_cell, row)) for section in sections for row in section])
-    frame.columns = _headings(table.headings)
-    tabular = frame.style.hide(axis="index").to_latex(
-        hrules=True, sparse_columns=False, column_format="l" + "r" * (len(table.headings) - 1)
-    )
-    notes = [f"\\par {escaped(note)}" for note in table.notes]
+    bodies = [["\\midrule", *(_row(map(_cell, row)) for row in section)] for section in sections]
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{table}",
         f"\\caption{{{escaped(table.title)}}}",
         "\\centering\\footnotesize",
-        *_ruled(tabular.splitlines(), sections),
+        f"\\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}",
+        "\\toprule",
+        *map(_row, _headings(table.headings)),
+        *chain.from_iterable(bodies),
+        "\\bottomrule",
+        "\\end{tabular}",
         "\\par\\raggedright",
-        *notes,
+        *(f"\\par {escaped(note)}" for note in table.notes),
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -69,18 +68,12 @@ def _cell(entry: Entry) -> str:
     return f"\\textbf{{{text}}}" if entry.best else text
 
 
-def _headings(headings: Sequence[str]) -> pd.MultiIndex:
+def _headings(headings: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The lines of the headings, those with fewer lines at the bottom as in text."""
-    lines = [heading.split("\n") for heading in headings]
+    lines = [[escaped(line) for line in heading.split("\n")] for heading in headings]
     height = max(map(len, lines))
-    return pd.MultiIndex.from_tuples([tuple(map(escaped, [""] * (height - len(own)) + own)) for own in lines])
+    return zip(*([""] * (height - len(own)) + own for own in lines), strict=True)
 
 
-def _ruled(lines: list[str], sections: Sequence[Sequence[object]]) -> list[str]:
-    """The lines of a tabular with a rule after each section but the last, whose rule is there."""
-    end = lines.index("\\midrule") + 1
-    for section in sections[:-1]:
-        end += len(section)
-        lines.insert(end, "\\midrule")
-        end += 1
-    return lines
+def _row(cells: Iterable[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"

@@ -30,7 +30,7 @@ class Tested(NamedTuple):
     Attributes:
         difference: On their common valid samples.
         p: Of no difference, by sign flips; NaN where too few independent sources allow none.
-        adjusted: After Holm's correction over all pairs of the metric.
+        adjusted: After Holm's correction over all pairs of the metric that are tested with it.
         improvement: How likely the first is better on a sample.
     """
 

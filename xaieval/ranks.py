@@ -253,10 +253,15 @@ def _in_full(order: Order, place: int) -> str:
 
 def _drawn(stability: Stability, place: int) -> str:
     """Such as `: 2 [1, 2.5] 40 %`, empty where all is of one source."""
+    first = float(stability.first[place])
+    return "" if math.isnan(first) else f": {place_told(stability, place)} {100 * first:.0f} %"
+
+
+def place_told(stability: Stability, place: int) -> str:
+    """Such as `2 [1, 2.5]`, the place alone where all is of one source."""
     ends = (stability.ranks, stability.low, stability.high)
     own, low, high = (figures(float(values[place]), 3) for values in ends)
-    first = float(stability.first[place])
-    return "" if math.isnan(first) else f": {own} [{low}, {high}] {100 * first:.0f} %"
+    return own if math.isnan(stability.low[place]) else f"{own} [{low}, {high}]"
 
 
 def _known(order: Order) -> bool:
