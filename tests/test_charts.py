@@ -10,6 +10,7 @@ from xaieval.charts import JOINS, agreement_heat_map, cost_quality, performance_
 from xaieval.config import ConfigError
 from xaieval.evidence import evidences
 from xaieval.leaderboard import leaderboards
+from xaieval.pairs import pairs
 from xaieval.palette import looks
 from xaieval.profiles import profiles
 from xaieval.ranking import instance_ranks
@@ -110,6 +111,23 @@ def test_what_no_test_compares_is_not_joined():
     apart = {"a": [0.1] * 12 + ["zero map"] * 12, "b": ["zero map"] * 12 + [0.9] * 12}
     with pytest.raises(ValueError, match="nothing to draw: no metric here compares two methods"):
         rank_plot(frame(rows_of("insertion", apart)))
+
+
+def test_a_pair_that_is_not_tested_is_not_joined_where_others_are():
+    """Photo 30 is of all sources, so that nothing can be said of methods with a score on it; c has none."""
+    one = noise(0)
+    near = (np.array(one) + 0.01 * (np.array(noise(1)) - 0.5)).tolist()
+    rows = rows_of("insertion", {"a": [*one, 0.5], "b": [*near, 0.5], "c": [*noise(2), "zero map"]})
+    everywhere = tuple(sorted({row["sample"] for row in rows}))
+    shared = [row | {"sources": everywhere if row["sample"] == "photo 30" else (row["sample"],)} for row in rows]
+    (tests,) = pairs(leaderboards(frame(shared)))
+    unknown = [np.isnan(found.p) for found in tests.tested["insertion"]]
+    assert unknown == [set(pair) == {"a", "b"} for pair in tests.names]
+    axes = panels(rank_plot(frame(shared)))["insertion"]
+    order = [label.get_text() for label in axes.get_yticklabels()]
+    joined = [set(order[round(first + 0.25) : round(last + 0.75)]) for first, last in joins(axes)]
+    assert joined
+    assert not [names for names in joined if {"a", "b"} <= names]
 
 
 def test_a_single_source_has_faint_points_without_intervals():

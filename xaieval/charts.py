@@ -154,16 +154,16 @@ def _tested(tests: Pairs, metric: str) -> bool:
 
 
 def _joined(order: Order, names: Sequence[str], tests: Pairs, column: Column) -> Iterator[tuple[int, int]]:
-    """First and last place of each largest run of methods no two of which differ."""
-    if order.sources < ENOUGH or not _tested(tests, column.name):
+    """First and last place of each largest run of methods of which all pairs were tested and none differs."""
+    if order.sources < ENOUGH:
         return
     tested = zip(tests.names, tests.tested[column.name], strict=True)
-    differ = {frozenset(pair) for pair, one in tested if one.differs}
+    alike = {frozenset(pair) for pair, one in tested if math.isfinite(one.p) and not one.differs}
     end = 0
     for start in range(len(names)):
         last = start
-        while last + 1 < len(names) and not any(
-            frozenset((names[last + 1], name)) in differ for name in names[start : last + 1]
+        while last + 1 < len(names) and all(
+            frozenset((names[last + 1], name)) in alike for name in names[start : last + 1]
         ):
             last += 1
         if last > max(start, end):
