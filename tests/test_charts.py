@@ -226,6 +226,14 @@ def test_profiles_are_those_of_the_table():
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c", "random"]
 
 
+def test_a_profile_says_who_is_not_compared():
+    few = [0.9] * 11 + ["zero map"] * 19
+    both = rows_of("deletion", {"a": noise(1), "c": noise(2)})
+    figure = performance_profiles(frame(rows_of("insertion", {"a": noise(0), "c": few}), both))
+    assert said(figure).endswith("so over its own and not compared: c on insertion.")
+    assert "not compared" not in said(performance_profiles(frame(both)))
+
+
 # -- agreement --
 
 

@@ -252,7 +252,19 @@ def _profiles(board: Leaderboard, shares: pd.DataFrame, figure: SubFigure) -> No
         axes.set_title(headed(column, [column.common]), fontsize=SMALL + 1)
     figure.supylabel("share of samples above", fontsize=SMALL + 1)
     key(figure, look)
-    note(figure, ("Bands: 95 % bootstrap intervals by source at each threshold.",), "score")
+    apart = [
+        f"{name} on {column.name}"
+        for column in columns
+        for name, score in column.scores.items()
+        if score.valid and not score.compared
+    ]
+    sentences = (
+        "Bands: 95 % bootstrap intervals by source at each threshold.",
+        f"Valid on fewer than half of the samples, so over its own and not compared: {', '.join(apart)}."
+        if apart
+        else "",
+    )
+    note(figure, sentences, "score")
 
 
 def _profile(axes: Axes, name: str, shares: pd.DataFrame, look: Look, place: int) -> None:
