@@ -80,6 +80,16 @@ def test_a_bar_joins_what_no_test_tells_apart():
     assert joins(panels(rank_plot(frame(rows_of("insertion", apart))))["insertion"]) == []
 
 
+def test_one_bar_joins_the_longest_run_from_twenty_sources_on():
+    scores = {"a": (np.array(noise(0, 20)) + 0.15).tolist(), "b": noise(1, 20), "c": noise(2, 20)}
+    rows = frame(rows_of("insertion", scores))
+    (tests,) = pairs(leaderboards(rows))
+    assert 0.05 < min(one.adjusted for one in tests.tested["insertion"]) < 0.1
+    figure = rank_plot(rows)
+    assert joins(panels(figure)["insertion"]) == [(-0.25, 2.25)]
+    assert "Too few" not in said(figure)
+
+
 def test_bars_overlap_where_being_alike_does_not_carry_over():
     """a and b cannot be told apart, b and c neither, but a and c can."""
     step = np.where(np.arange(30) % 2, 0.30, -0.2)
