@@ -11,7 +11,7 @@ from xaieval.config import ConfigError
 from xaieval.evidence import evidences
 from xaieval.leaderboard import leaderboards
 from xaieval.pairs import pairs
-from xaieval.palette import looks
+from xaieval.palette import GRAY, looks
 from xaieval.profiles import profiles
 from xaieval.ranking import instance_ranks
 from xaieval.statistics import bootstrap_interval
@@ -70,6 +70,7 @@ def test_mean_ranks_stand_in_their_order_with_their_intervals():
         assert (x, y) == (interval.mean, line)
         np.testing.assert_allclose(ends, [(interval.low, line), (interval.high, line)], atol=1e-12)
     assert axes.yaxis_inverted()
+    assert axes.containers[0][0].get_color() == looks("abc")["c"].color  # by name, not by place
 
 
 def test_a_bar_joins_what_no_test_tells_apart():
@@ -107,6 +108,7 @@ def test_below_twenty_sources_nothing_is_joined_and_the_figure_says_why():
     assert joins(panels(figure)["insertion"]) == []
     assert "Too few sources to tell methods apart, 20 are needed: insertion." in said(figure)
     assert "A bar joins" not in said(figure)
+    assert said(figure).startswith("mean rank on a sample with its 95 % interval by source; 1 is best")
     assert figure.subfigs[0].get_suptitle() == "photos, toy: 19 samples - too few to rank, 20 sources are needed"
     assert all(len(ends) == 2 for *_, ends in points(panels(figure)["insertion"]))
 
@@ -226,6 +228,7 @@ def test_profiles_are_those_of_the_table():
     shares = profiles(leaderboards(rows))
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines) == ["a", "b", "c", "random"]
+    assert lines["random"].get_color() == GRAY
     for (name, line), band in zip(lines.items(), axes.collections, strict=True):
         own = shares[shares["method"] == name]
         np.testing.assert_array_equal(line.get_xydata(), own[["threshold", "share"]])
@@ -255,6 +258,7 @@ def test_the_heat_map_shows_taus_and_how_many_decided_pairs_are_turned():
     axes = figure.subfigs[0].axes[0]
     tau = agreement(evidences(rows)).tau
     np.testing.assert_array_equal(axes.images[0].get_array(), tau)
+    assert (axes.images[0].get_clim(), axes.images[0].get_cmap().name) == ((-1, 1), "RdBu")  # blue is agreement
     assert tau.loc["insertion", "pointing_game"] == pytest.approx(4 / 6)
     assert [text.get_text() for text in axes.texts] == ["1.00", ".67\n1 of 6", ".67\n1 of 6", "1.00"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["insertion", "pointing_game"]
