@@ -10,7 +10,8 @@ from xaieval.charts import JOINS, agreement_heat_map, cost_quality, performance_
 from xaieval.config import ConfigError
 from xaieval.evidence import evidences
 from xaieval.leaderboard import leaderboards
-from xaieval.palette import looks
+from xaieval.pairs import pairs
+from xaieval.palette import GRAY, looks
 from xaieval.profiles import profiles
 from xaieval.ranking import instance_ranks
 from xaieval.statistics import bootstrap_interval
@@ -69,6 +70,7 @@ def test_mean_ranks_stand_in_their_order_with_their_intervals():
         assert (x, y) == (interval.mean, line)
         np.testing.assert_allclose(ends, [(interval.low, line), (interval.high, line)], atol=1e-12)
     assert axes.yaxis_inverted()
+    assert axes.containers[0][0].get_color() == looks("abc")["c"].color  # by name, not by place
 
 
 def test_a_bar_joins_what_no_test_tells_apart():
@@ -77,6 +79,16 @@ def test_a_bar_joins_what_no_test_tells_apart():
     assert "A bar joins methods that do not differ by more than chance" in said(figure)
     apart = {"a": noise(0), "b": (np.array(noise(0)) - 1).tolist(), "c": (np.array(noise(0)) - 2).tolist()}
     assert joins(panels(rank_plot(frame(rows_of("insertion", apart))))["insertion"]) == []
+
+
+def test_one_bar_joins_the_longest_run_from_twenty_sources_on():
+    scores = {"a": (np.array(noise(0, 20)) + 0.15).tolist(), "b": noise(1, 20), "c": noise(2, 20)}
+    rows = frame(rows_of("insertion", scores))
+    (tests,) = pairs(leaderboards(rows))
+    assert 0.05 < min(one.adjusted for one in tests.tested["insertion"]) < 0.1
+    figure = rank_plot(rows)
+    assert joins(panels(figure)["insertion"]) == [(-0.25, 2.25)]
+    assert "Too few" not in said(figure)
 
 
 def test_bars_overlap_where_being_alike_does_not_carry_over():
@@ -96,6 +108,7 @@ def test_below_twenty_sources_nothing_is_joined_and_the_figure_says_why():
     assert joins(panels(figure)["insertion"]) == []
     assert "Too few sources to tell methods apart, 20 are needed: insertion." in said(figure)
     assert "A bar joins" not in said(figure)
+    assert said(figure).startswith("mean rank on a sample with its 95 % interval by source; 1 is best")
     assert figure.subfigs[0].get_suptitle() == "photos, toy: 19 samples - too few to rank, 20 sources are needed"
     assert all(len(ends) == 2 for *_, ends in points(panels(figure)["insertion"]))
 
@@ -110,6 +123,23 @@ def test_what_no_test_compares_is_not_joined():
     apart = {"a": [0.1] * 12 + ["zero map"] * 12, "b": ["zero map"] * 12 + [0.9] * 12}
     with pytest.raises(ValueError, match="nothing to draw: no metric here compares two methods"):
         rank_plot(frame(rows_of("insertion", apart)))
+
+
+def test_a_pair_that_is_not_tested_is_not_joined_where_others_are():
+    """Photo 30 is of all sources, so that nothing can be said of methods with a score on it; c has none."""
+    one = noise(0)
+    near = (np.array(one) + 0.01 * (np.array(noise(1)) - 0.5)).tolist()
+    rows = rows_of("insertion", {"a": [*one, 0.5], "b": [*near, 0.5], "c": [*noise(2), "zero map"]})
+    everywhere = tuple(sorted({row["sample"] for row in rows}))
+    shared = [row | {"sources": everywhere if row["sample"] == "photo 30" else (row["sample"],)} for row in rows]
+    (tests,) = pairs(leaderboards(frame(shared)))
+    unknown = [np.isnan(found.p) for found in tests.tested["insertion"]]
+    assert unknown == [set(pair) == {"a", "b"} for pair in tests.names]
+    axes = panels(rank_plot(frame(shared)))["insertion"]
+    order = [label.get_text() for label in axes.get_yticklabels()]
+    joined = [set(order[round(first + 0.25) : round(last + 0.75)]) for first, last in joins(axes)]
+    assert joined
+    assert not [names for names in joined if {"a", "b"} <= names]
 
 
 def test_a_single_source_has_faint_points_without_intervals():
@@ -198,6 +228,7 @@ def test_profiles_are_those_of_the_table():
     shares = profiles(leaderboards(rows))
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines) == ["a", "b", "c", "random"]
+    assert lines["random"].get_color() == GRAY
     for (name, line), band in zip(lines.items(), axes.collections, strict=True):
         own = shares[shares["method"] == name]
         np.testing.assert_array_equal(line.get_xydata(), own[["threshold", "share"]])
@@ -206,6 +237,14 @@ def test_profiles_are_those_of_the_table():
             assert {tuple(corner) for corner in own[["threshold", ends]].to_numpy()} <= set(map(tuple, corners))
     (legend,) = figure.subfigs[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c", "random"]
+
+
+def test_a_profile_says_who_is_not_compared():
+    few = [0.9] * 11 + ["zero map"] * 19
+    both = rows_of("deletion", {"a": noise(1), "c": noise(2)})
+    figure = performance_profiles(frame(rows_of("insertion", {"a": noise(0), "c": few}), both))
+    assert said(figure).endswith("so over its own and not compared: c on insertion.")
+    assert "not compared" not in said(performance_profiles(frame(both)))
 
 
 # -- agreement --
@@ -219,6 +258,7 @@ def test_the_heat_map_shows_taus_and_how_many_decided_pairs_are_turned():
     axes = figure.subfigs[0].axes[0]
     tau = agreement(evidences(rows)).tau
     np.testing.assert_array_equal(axes.images[0].get_array(), tau)
+    assert (axes.images[0].get_clim(), axes.images[0].get_cmap().name) == ((-1, 1), "RdBu")  # blue is agreement
     assert tau.loc["insertion", "pointing_game"] == pytest.approx(4 / 6)
     assert [text.get_text() for text in axes.texts] == ["1.00", ".67\n1 of 6", ".67\n1 of 6", "1.00"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["insertion", "pointing_game"]

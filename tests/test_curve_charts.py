@@ -100,6 +100,22 @@ def test_means_over_samples_have_bootstrap_intervals_and_no_pictures():
     area = bootstrap_interval(curve.area().tolist())
     assert axes.get_title().split("\n")[0] == f"area {' '.join(_told(area))}"
     assert "5 samples with 95 % bootstrap intervals" in figure.get_suptitle()
+    chance = explicand.curve(Random(0)(explicand), direction="insertion", **OPTIONS)
+    np.testing.assert_allclose(drawn(axes)[0].get_ydata(), chance.scores.probability.mean(0), atol=1e-6)
+    assert axes.get_title().split("\n")[1] == f"random {' '.join(_told(bootstrap_interval(chance.area().tolist())))}"
+    assert "dashed: a random order of each sample" in figure.get_supxlabel()
+
+
+def test_removal_output_and_seed_are_those_asked_for():
+    explicand, even = explained(), torch.ones_like(ramp())
+    options: dict[str, Any] = {**OPTIONS, "removal": "mean", "seed": 7}
+    figure = curves(explicand, {"even": even}, output="logit", **options)
+    curve, chance = (explicand.curve(one, **options) for one in (even, Random(7)(explicand)))
+    for line, expected in zip(drawn(figure.axes[0]), (chance, curve), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), expected.scores.logit.mean(0), rtol=1e-5, atol=1e-6)
+    area = bootstrap_interval(curve.area("logit").tolist())
+    assert figure.axes[0].get_title().split("\n")[0] == f"area {' '.join(_told(area))}"
+    assert figure.get_supxlabel().startswith("logit of the class")
 
 
 def _told(interval):

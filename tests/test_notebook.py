@@ -15,6 +15,8 @@ from score_rows import cells, frame, noise
 from test_plots import SIDE, explained
 from trial_frames import rows as trial_rows
 
+from xaieval.attributions.ground_truth import GroundTruth
+from xaieval.attributions.random import Random
 from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.classifier import Classifier
 from xaieval.component import Method
@@ -109,6 +111,17 @@ def test_methods_and_metrics_show_parameters_and_paper():
     assert "Area below the score while the top patches are removed" in said
 
 
+def test_kinds_needs_and_long_values_are_told():
+    dot = "\N{MIDDLE DOT}"
+    assert words(shown(Random())).startswith(f"Random sentinel {dot} ")
+    truth = words(shown(GroundTruth()))
+    assert truth.startswith(f"GroundTruth oracle {dot} ")
+    assert f"{dot} needs mask {dot}" in truth
+    long = shown(Planted(note="x" * 100))
+    assert lines(long) == [["note", "'" + "x" * 76 + "..."]]
+    assert "Planted(" not in words(long)  # no docstring, so no first sentence
+
+
 def _others():
     return [name for name in SmoothGrad.__dataclass_fields__ if name not in ("samples", "units", "reference")]
 
@@ -142,6 +155,15 @@ def test_an_explicand_shows_its_samples():
     with Image.open(io.BytesIO(base64.b64decode(pictures[1]))) as picture:
         expected = (explicand.inputs[1].movedim(0, -1) * 255).round().numpy()
         np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_an_explicand_says_what_it_has_and_shortens_long_ids():
+    classifier, inputs = Classifier(seeded(General)), images(1, SIDE)
+    plain = words(shown(classifier.explicand(inputs, 0, ["x" * 100])))
+    assert plain.startswith(f"Explicand 1 sample of 3 x {SIDE} x {SIDE} ")
+    assert plain.endswith(f"so far {'x' * 77}... class 0")
+    masked = classifier.explicand(inputs, 0, mask=torch.ones(1, SIDE, SIDE, dtype=torch.bool))
+    assert "so far \N{MIDDLE DOT} with mask" in words(shown(masked))
 
 
 def test_many_large_photos_are_a_small_part_of_a_page():

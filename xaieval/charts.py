@@ -154,16 +154,16 @@ def _tested(tests: Pairs, metric: str) -> bool:
 
 
 def _joined(order: Order, names: Sequence[str], tests: Pairs, column: Column) -> Iterator[tuple[int, int]]:
-    """First and last place of each largest run of methods no two of which differ."""
-    if order.sources < ENOUGH or not _tested(tests, column.name):
+    """First and last place of each largest run of methods of which all pairs were tested and none differs."""
+    if order.sources < ENOUGH:
         return
     tested = zip(tests.names, tests.tested[column.name], strict=True)
-    differ = {frozenset(pair) for pair, one in tested if one.differs}
+    alike = {frozenset(pair) for pair, one in tested if math.isfinite(one.p) and not one.differs}
     end = 0
     for start in range(len(names)):
         last = start
-        while last + 1 < len(names) and not any(
-            frozenset((names[last + 1], name)) in differ for name in names[start : last + 1]
+        while last + 1 < len(names) and all(
+            frozenset((names[last + 1], name)) in alike for name in names[start : last + 1]
         ):
             last += 1
         if last > max(start, end):
@@ -252,7 +252,19 @@ def _profiles(board: Leaderboard, shares: pd.DataFrame, figure: SubFigure) -> No
         axes.set_title(headed(column, [column.common]), fontsize=SMALL + 1)
     figure.supylabel("share of samples above", fontsize=SMALL + 1)
     key(figure, look)
-    note(figure, ("Bands: 95 % bootstrap intervals by source at each threshold.",), "score")
+    apart = [
+        f"{name} on {column.name}"
+        for column in columns
+        for name, score in column.scores.items()
+        if score.valid and not score.compared
+    ]
+    sentences = (
+        "Bands: 95 % bootstrap intervals by source at each threshold.",
+        f"Valid on fewer than half of the samples, so over its own and not compared: {', '.join(apart)}."
+        if apart
+        else "",
+    )
+    note(figure, sentences, "score")
 
 
 def _profile(axes: Axes, name: str, shares: pd.DataFrame, look: Look, place: int) -> None:

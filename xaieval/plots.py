@@ -192,13 +192,12 @@ def draw(rows: Sequence[Row], columns: int = COLUMNS, scaling: Scaling | None = 
     axes = iter(panels.subplots(lines, columns + 1, squeeze=False))
     signed = {name for name in names if any(is_signed(row, name) for row in rows)}
     ends = scaling.limits(rows, signed)
+    maps = [{name: (own, name in signed, ends(row, name)) for name, own in row.maps.items()} for row in rows]
     for band in bands:
-        for place, row in enumerate(rows):
-            drawn = {name: (values, name in signed, ends(row, name)) for name, values in row.maps.items()}
-            titles = [wrapped(name) if place == 0 else "" for name in band]
-            _line(next(axes), row, dict(zip(band, titles, strict=True)), drawn, scaling.overlay)
-    used = {name in signed: ends(row, name) for row in rows for name in row.maps}
-    _key(key, used, scaling)
+        for place, (row, drawn) in enumerate(zip(rows, maps, strict=True)):
+            titles = {name: wrapped(name) if place == 0 else "" for name in band}
+            _line(next(axes), row, titles, drawn, scaling.overlay)
+    _key(key, {kind: scale for drawn in maps for _, kind, scale in drawn.values()}, scaling)
     return figure
 
 
