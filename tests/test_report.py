@@ -203,6 +203,16 @@ def test_of_many_samples_the_best_and_worst_are_shown():
     assert {*own.index[:2], *own.index[-2:]} <= set(chosen)
 
 
+def test_only_the_samples_that_are_shown_bring_their_means(monkeypatch):
+    monkeypatch.setattr(data, "SAMPLES", 2)
+    (shelf,) = data.page_of([STORE], Path("report.html")).shelves
+    names = {sample["name"] for sample in shelf.album.samples}
+    rows = Store(STORE).rows()
+    real = rows[(rows["metric"] == "insertion") & ~rows["sentinel"] & rows["sample"].isin(names)]
+    assert len(names) == 2
+    assert shelf.means["insertion"] == pytest.approx(real.groupby("sample")["score"].mean().to_dict())
+
+
 def test_fifty_samples_of_twelve_methods_stay_below_fifteen_megabytes():
     draws = np.random.default_rng(0)
     grown, _, _ = pictures.map_bytes(draws.normal(size=(224, 224)), signed=True)  # nothing is harder to compress
