@@ -185,7 +185,9 @@ def test_two_runs_are_compared_sample_by_sample():
 
 
 def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samples():
-    halves = [frame(cells("gradient", "insertion", [0.1, 0.2, 0.3], model=name)) for name in ("one", "two")]
+    first = noise(0, 10)
+    runs = {"one": first, "two": [value + 0.1 for value in first]}
+    halves = [frame(cells("gradient", "insertion", scores, model=name)) for name, scores in runs.items()]
     (line,) = compared(*map(source, "ab", halves)).lines
     assert line.names[1] == "one / two"
     assert line.difference[-1] not in "▲▼"
