@@ -5,6 +5,7 @@ import io
 import math
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,15 @@ def test_what_cannot_be_composed_any_more_is_said_and_the_rest_stands():
     assert len(found.boards) == 1
     assert "pictures" in found.problems[0]
     assert found.shelves[0].album.notes[0].startswith("There are no pictures")
+
+
+def test_a_dataset_that_is_gone_takes_no_other_with_it():
+    (config, *_) = read_sources([STORE])[0].configs
+    node = config.values["dataset"]["folder"]
+    both = {"gone": {**node, "path": "nowhere"}, "folder": node}
+    runs, (problem,) = experiments([replace(config, values={**config.values, "dataset": both})])
+    assert len(runs) == 1
+    assert problem.startswith("gone: ")
 
 
 def test_a_map_that_was_dropped_is_missing_and_the_others_are_there(tmp_path):
