@@ -5,6 +5,7 @@ import io
 import math
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,15 @@ def test_what_cannot_be_composed_any_more_is_said_and_the_rest_stands():
     assert found.shelves[0].album.notes[0].startswith("There are no pictures")
 
 
+def test_a_dataset_that_is_gone_takes_no_other_with_it():
+    (config, *_) = read_sources([STORE])[0].configs
+    node = config.values["dataset"]["folder"]
+    both = {"gone": {**node, "path": "nowhere"}, "folder": node}
+    runs, (problem,) = experiments([replace(config, values={**config.values, "dataset": both})])
+    assert len(runs) == 1
+    assert problem.startswith("gone: ")
+
+
 def test_a_map_that_was_dropped_is_missing_and_the_others_are_there(tmp_path):
     store = copied(tmp_path)
     for file in (store / "attributions").iterdir():
@@ -185,7 +195,9 @@ def test_two_runs_are_compared_sample_by_sample():
 
 
 def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samples():
-    halves = [frame(cells("gradient", "insertion", [0.1, 0.2, 0.3], model=name)) for name in ("one", "two")]
+    first = noise(0, 10)
+    runs = {"one": first, "two": [value + 0.1 for value in first]}
+    halves = [frame(cells("gradient", "insertion", scores, model=name)) for name, scores in runs.items()]
     (line,) = compared(*map(source, "ab", halves)).lines
     assert line.names[1] == "one / two"
     assert line.difference[-1] not in "▲▼"
@@ -201,6 +213,16 @@ def test_of_many_samples_the_best_and_worst_are_shown():
     own = board.given["insertion"].table["gradient"].sort_values()  # a sentinel decides nothing
     assert len(chosen) == len(set(chosen)) == 20
     assert {*own.index[:2], *own.index[-2:]} <= set(chosen)
+
+
+def test_only_the_samples_that_are_shown_bring_their_means(monkeypatch):
+    monkeypatch.setattr(data, "SAMPLES", 2)
+    (shelf,) = data.page_of([STORE], Path("report.html")).shelves
+    names = {sample["name"] for sample in shelf.album.samples}
+    rows = Store(STORE).rows()
+    real = rows[(rows["metric"] == "insertion") & ~rows["sentinel"] & rows["sample"].isin(names)]
+    assert len(names) == 2
+    assert shelf.means["insertion"] == pytest.approx(real.groupby("sample")["score"].mean().to_dict())
 
 
 def test_fifty_samples_of_twelve_methods_stay_below_fifteen_megabytes():

@@ -1,11 +1,16 @@
 """The report in a real browser: it sorts, filters, shows samples, and runs nothing that users wrote."""
 
+import re
 import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import matplotlib as mpl
+import numpy as np
 import pytest
 from report_pages import made_report
+
+from xaieval.plots import DIVERGING
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the browser is driven by playwright: pip install playwright"
@@ -122,7 +127,9 @@ def test_samples_are_chosen_by_keyboard_and_shown_side_by_side(page):
     name = page.locator("#name").inner_text()
     assert page.locator("#cards .card h4").count() == 1 + 5
     gray = {tuple(page.evaluate(PIXELS, "gradient")[at : at + 3]) for at in range(0, 16 * 16 * 4, 4)}
-    assert any(len(set(color)) > 1 for color in gray)  # a gray map has got its colors
+    scale = {tuple(color[:3]) for color in mpl.colormaps[DIVERGING](range(256), bytes=True).tolist()}
+    assert len(gray) > 9
+    assert gray <= scale | {(0, 0, 0), (255, 255, 255)}  # a gray map has got its colors, and the object its line
     page.locator("#strip [aria-selected=true]").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("#name").inner_text() != name
@@ -144,6 +151,10 @@ def test_samples_are_ordered_from_best_to_worst(page):
     assert order("deletion") == sorted(order("deletion"))
     page.get_by_label("worst first").check()
     assert order("deletion") == sorted(order("deletion"), reverse=True)
+    page.get_by_label("Order by").select_option("sparseness")
+    page.locator("#of").select_option("gradient")
+    chosen = page.locator(".card", has=page.get_by_text("gradient", exact=True)).locator(".chosen + dd").inner_text()
+    assert float(page.locator("#strip [aria-selected=true] i").inner_text()) == pytest.approx(float(chosen), abs=0.006)
 
 
 @needs_browser
@@ -165,6 +176,22 @@ def test_the_slider_takes_away_all_of_a_photo_and_moves_the_cursor(page):
     drawn(page, "masked 0")
     assert sum(page.evaluate(PIXELS, "gradient")[::4]) == 0  # nothing is put back yet
     assert page.locator("#curves path").count() == 4
+
+
+SHOWN = """metric => [...document.querySelectorAll("#cards dl div")]
+  .filter(one => one.firstChild.textContent === metric)
+  .map(one => Number(one.lastChild.textContent)).filter(Number.isFinite)"""
+
+
+@needs_browser
+def test_the_area_below_a_curve_is_the_score_beside_the_map(page):
+    for metric in ("deletion", "insertion"):
+        page.get_by_label("Along").select_option(label=metric)
+        areas = []
+        for path in page.locator("#curves path").all():
+            x, y = np.array(re.findall(r"([\d.]+) ([\d.]+)", path.get_attribute("d")), float).T
+            areas.append(np.trapezoid((194 - y) / 184, (x - 44) / 572))
+        assert areas == pytest.approx(page.evaluate(SHOWN, metric), abs=0.006)
 
 
 @needs_browser

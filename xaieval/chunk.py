@@ -233,16 +233,13 @@ class Work:
 
         These are the three numbers of its `Scores` at each point, and the part of the pieces that are gone or back.
         """
-        key = None if made.attribution is None else self._keys.curves(self.subjects[0], method)
-        if self._store is None or made.attribution is None or key is None:
+        if self._store is None or made.attribution is None or self._keys.curves(self.subjects[0], method) is None:
             return
         current = (made.units, version_of(made.attribution))
-        found = {
-            name: one
-            for (name, *how), (one, _) in self.explicand.noted(made.attribution).curves.items()
-            if (*how,) == current
-        }
-        host = {name: torch.cat((one.scores.values, one.fraction[..., None]), -1).cpu() for name, one in found.items()}
+        noted = self.explicand.noted(made.attribution).curves.items()
+        found = {name: curve for (name, *how), (curve, _) in noted if tuple(how) == current}
+        tables = [torch.cat((curve.scores.values, curve.fraction[..., None]), -1) for curve in found.values()]
+        host = dict(zip(found, _on_host(tables), strict=True))
         for row, subject in enumerate(self.subjects if host else ()):
             key = str(self._keys.curves(subject, method))
             kept = self._store.scalars(key) or {}

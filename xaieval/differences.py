@@ -82,7 +82,7 @@ class Differences:
         pairs = {method.name: self.pairs[column.name, method.name] for method in self.methods}
         decimals = decimals_of(column, pairs.values())
         counts = [pair.interval.n for pair in pairs.values()]
-        cells = {name: Entry(style(pair, decimals, counts) + _mark(pair, column)) for name, pair in pairs.items()}
+        cells = {name: Entry(style(pair, decimals, counts) + mark(pair, column)) for name, pair in pairs.items()}
         return headed(column, counts), cells
 
 
@@ -116,7 +116,8 @@ def _differences(board: Leaderboard, reference: str) -> Differences:
     return Differences(board.dataset, board.model, reference, methods, board.columns, pairs)
 
 
-def _mark(pair: Pair, column: Column) -> str:
+def mark(pair: Pair, column: Column) -> str:
+    """Whether the difference is for the better; empty where it is not beyond chance or there are few sources."""
     if pair.sources < ENOUGH or not pair.interval.excludes(0.0):
         return ""
     return arrow(pair, column)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from xaieval.cells import arrow, decimals_of, difference_in_short, with_half_width
+from xaieval.cells import decimals_of, difference_in_short, with_half_width
 from xaieval.comparison import ENOUGH, Column, Pair, column_of, pair_of, scores_by_metric
+from xaieval.differences import mark
 from xaieval.report.sources import Source
 from xaieval.variants import current_rows
 
@@ -91,8 +92,6 @@ def _lines(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Line]:
 
 
 def _line(names: tuple[str, str, str, str], column: Column, pair: Pair) -> Line:
-    beyond = pair.sources >= ENOUGH and (pair.interval.low > 0 or pair.interval.high < 0)
     before, after = (with_half_width(column.scores[half].interval, column.decimals) for half in HALVES)
     text = difference_in_short(pair, decimals_of(column, [pair]), [])
-    mark = arrow(pair, column) if beyond else ""
-    return Line(names, (before, after), text + mark, pair.interval.mean, pair.interval.n)
+    return Line(names, (before, after), text + mark(pair, column), pair.interval.mean, pair.interval.n)

@@ -12,7 +12,7 @@ import pandas as pd
 from xaieval import charts
 from xaieval.chart_frame import looks_of
 from xaieval.leaderboard import Leaderboard, leaderboards
-from xaieval.report.album import SAMPLES, album, mean_scores
+from xaieval.report.album import SAMPLES, Album, album, mean_scores
 from xaieval.report.compare import compared
 from xaieval.report.experiments import experiments
 from xaieval.report.page import Chart, Named, Page, Shelf, charts_of, dashes_of
@@ -64,7 +64,7 @@ def _shelves(
                 f"{board.dataset}, {board.model}",
                 tuple(_methods(board)),
                 tuple((column.name, column.higher_is_better) for column in board.shown),
-                {column.name: _means(board, column.name) for column in board.shown},
+                {column.name: _means(board, column.name, found) for column in board.shown},
                 found,
             )
         )
@@ -78,8 +78,9 @@ def _methods(board: Leaderboard) -> Iterator[Named]:
         yield Named(line.name, line.sentinel, look[line.name].color, dashes_of(look[line.name].line))
 
 
-def _means(board: Leaderboard, metric: str) -> dict[str, float]:
-    return {str(name): float(value) for name, value in mean_scores(board, metric).dropna().items()}
+def _means(board: Leaderboard, metric: str, shown: Album) -> dict[str, float]:
+    means = mean_scores(board, metric).reindex([sample["name"] for sample in shown.samples])
+    return {str(name): float(value) for name, value in means.dropna().items()}
 
 
 def _charts(board: Leaderboard, rows: pd.DataFrame) -> Iterator[Chart]:

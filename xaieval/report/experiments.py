@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -59,14 +60,22 @@ def experiments(configs: Iterable[KeptConfig]) -> tuple[list[Experiment], list[s
     for config in configs:
         values = here(config.values)
         for group, name, node in _nodes(values, "model"):
-            try:
+            with _noting(problems, name):
                 key = json.dumps(node, sort_keys=True)
                 models[key] = models.get(key) or _with_pictures(component(group, node, f"{group}.{name}"))
                 for each in _nodes(values, "dataset"):
-                    _add(found, models[key], each, config.values, values, problems)
-            except Exception as error:  # whatever a stranger's code or files raise: the rest of the report stands
-                problems[f"{name}: {error}"] = None
+                    with _noting(problems, each[1]):
+                        _add(found, models[key], each, config.values, values, problems)
     return list(found.values()), list(problems)
+
+
+@contextmanager
+def _noting(problems: dict[str, None], name: str) -> Iterator[None]:
+    """Whatever a stranger's code or files raise in the block is noted: the rest of the report stands."""
+    try:
+        yield
+    except Exception as error:
+        problems[f"{name}: {error}"] = None
 
 
 def here(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,8 +133,6 @@ def _add(
         found[key] = Experiment(classifier, dataset, samples, places, target, device)
     for kind, known in (("method", found[key].methods), ("metric", found[key].metrics)):
         for _, name, node in _nodes(values, kind):
-            try:
+            with _noting(problems, name):
                 part = Part.of(name, component(kind, node, f"{kind}.{name}"))
                 known[part.parameters] = part
-            except Exception as error:  # as above
-                problems[f"{name}: {error}"] = None

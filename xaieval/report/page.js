@@ -134,7 +134,7 @@ const state = { shelf: 0, order: [], at: 0, drawing: 0, strong: null };
 const look = (method) => ({ stroke: method.color, "stroke-dasharray": method.dashes || null });
 const shelf = () => shelves[state.shelf];
 const sample = () => shelf().samples[state.order[state.at]];
-const view = () => shelf().views[$("view").value] ?? shelf().views[0];
+const view = () => shelf().views[$("view").value];
 const isText = (one) => one.photo === undefined;
 
 function options(select, entries) {
@@ -212,15 +212,9 @@ for (const id of ["show", "view"]) $(id).addEventListener("change", show);
 $("gone").addEventListener("input", () => { $("show").value = "masked"; draw(); });
 for (const form of document.querySelectorAll("#viewer form")) form.addEventListener("submit", (event) => event.preventDefault());
 
-/** How many pieces are gone, or back, at the slider's place, and of how many. */
-function moved(order) {
-  const all = order.reduce((most, rank) => Math.max(most, rank + 1), 0);
-  return Math.round((Number($("gone").value) / 100) * all);
-}
-
 /** Whether a piece of this rank is missing at the slider's place. */
 function goneAt(order) {
-  const count = moved(order), deletion = view().direction === "deletion";
+  const all = Math.max(...order) + 1, count = Math.round((Number($("gone").value) / 100) * all), deletion = view().direction === "deletion";
   return (rank) => rank >= 0 && (deletion ? rank < count : rank >= count);
 }
 
@@ -274,7 +268,7 @@ async function draw() {
     for (const line of document.querySelectorAll("#cards [data-method]")) line.replaceChildren(...tokens(one, line.dataset.method));
     return;
   }
-  const replacement = one.removed[$("view").value === "" ? "" : view().metric];
+  const replacement = one.removed[view().metric];
   const [photo, outline, other] = await Promise.all([picture(one.photo), one.mask ? outlined(one.mask) : null, replacement ? picture(replacement) : null]);
   for (const canvas of document.querySelectorAll("#cards canvas")) {
     if (turn !== state.drawing) return;
@@ -283,18 +277,19 @@ async function draw() {
 }
 
 async function drawCard(canvas, one, photo, outline, replacement, turn) {
-  const name = canvas.dataset.method, mode = $("show").value, map = name ? await colored(one.maps[name]) : null;
+  const name = canvas.dataset.method, mode = name ? $("show").value : "photo";
+  const map = mode === "map" || mode === "overlay" ? await colored(one.maps[name]) : null;
   if (turn !== state.drawing) return;
   canvas.width = photo.naturalWidth;
   canvas.height = photo.naturalHeight;
   const context = canvas.getContext("2d");
   const whole = [0, 0, canvas.width, canvas.height];
-  if (!map || mode !== "map") {
-    context.filter = map && mode === "overlay" ? "grayscale(1)" : "none";
+  if (mode !== "map") {
+    context.filter = mode === "overlay" ? "grayscale(1)" : "none";
     context.drawImage(photo, ...whole);
     context.filter = "none";
   }
-  if (map && mode === "masked") {
+  if (mode === "masked") {
     const order = one.orders[view().order][name];
     removePatches(context, one, view(), order, goneAt(order), replacement);
   } else if (map) {
@@ -302,8 +297,8 @@ async function drawCard(canvas, one, photo, outline, replacement, turn) {
     context.drawImage(map, ...whole);
     context.globalAlpha = 1;
   }
-  if (outline && (mode !== "masked" || !map)) context.drawImage(outline, ...whole);
-  canvas.dataset.drawn = `${one.name} ${mode} ${$("gone").value}`;
+  if (outline && mode !== "masked") context.drawImage(outline, ...whole);
+  canvas.dataset.drawn = `${one.name} ${$("show").value} ${$("gone").value}`;
 }
 
 /** The cells of a text with their colors; those that are gone keep their place. */

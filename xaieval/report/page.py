@@ -65,7 +65,7 @@ class Shelf:
         title: Dataset and model.
         methods: In the order of the leaderboard.
         metrics: Name, and whether higher is better.
-        means: For each metric the mean score of each sample over all methods.
+        means: For each metric the mean score of each sample of the album over all methods.
         album: The samples.
     """
 
@@ -166,9 +166,15 @@ def _read(name: str) -> str:
 
 
 def _data(page: Page) -> str:
-    """The albums as JSON that ends no script and begins no comment: `<` is written as an escape."""
+    """What the script reads, as JSON that ends no script and begins no comment: `<` is written as an escape."""
     shelves = [
-        {**asdict(shelf), "album": None, **{name: getattr(shelf.album, name) for name in ("views", "samples", "notes")}}
+        {
+            "methods": [asdict(method) for method in shelf.methods],
+            "metrics": shelf.metrics,
+            "means": shelf.means,
+            "views": shelf.album.views,
+            "samples": shelf.album.samples,
+        }
         for shelf in page.shelves
     ]
     text = json.dumps({"palettes": _palettes(), "shelves": shelves}, allow_nan=False, separators=(",", ":"))
