@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from xaieval.config import components, composed, names
-from xaieval.trials import ORACLES
+from xaieval.config import components, composed, default, names
+
+ORACLES = {name for name in names("method") if getattr(default("method", name), "oracle", False)}
 
 ELSEWHERE = {"attention_relevance", "attention_rollout"}
 """They read attention over tokens, which none of these models computes."""

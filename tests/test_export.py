@@ -112,6 +112,7 @@ def test_runs_and_stores_are_taken_together_and_no_cell_twice(xaieval):
     [
         ("format=cvs", "there is no format 'cvs'; did you mean csv?; there are csv, parquet, latex, markdown"),
         ("format=parquet", "parquet is no text that could be shown: name a file"),
+        ("runs/2 fromat=latex", "fromat"),
         ("--latex", "export knows no flags, got --latex"),
         ("nowhere", "there are no rows at nowhere"),
         ("store.path=nowhere", "there is no store at nowhere"),

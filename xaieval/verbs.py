@@ -179,13 +179,16 @@ def export(arguments: Sequence[str]) -> None:
         raise ConfigError(f"export knows no flags, got {' '.join(flags)}: write format=latex output=table.tex")
     kind = chosen_format(words)
     others = [word for word in arguments if "=" in word and word.partition("=")[0] not in words]
-    found = list(map(Path, places)) or [Path(str(composed(others)["store"]["path"]))]
+    store = Path(str(composed(others)["store"]["path"]))
+    found = list(map(Path, places)) or [store]
     stores = [place for place in found if (place / "parts").is_dir() or not places]
     runs = [place for place in found if place not in stores]
     rows = one_per_key(pd.concat([*map(_rows_of_store, stores), *([_rows_of_runs(runs)] if runs else [])]))
     if rows.empty:
         raise ConfigError(f"there are no rows in {', '.join(map(str, found))}: run something first")
-    content = exported(rows, kind, {about: v for store in stores for about, v in kept_verdicts(store).items()})
+    content = exported(
+        rows, kind, {about: one for place in (store, *stores) for about, one in kept_verdicts(place).items()}
+    )
     if "output" not in words:
         sys.stdout.write(content.decode())
         return
