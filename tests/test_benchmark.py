@@ -129,6 +129,8 @@ def test_rows_say_what_they_are():
     assert (row["higher_is_better"], row["lowest"], row["highest"], row["sentinel"]) == (True, 0, 1, False)
     assert (row["target_rule"], row["seed"], row["precision"], row["device"]) == ("predicted", 7, "float32", "cpu")
     assert row["config_hash"] == "abc"
+    assert set(rows["weights"]) == {Keys(Classifier(Net(), precision="bfloat16")).weights}
+    assert not set(rows["weights"]) & set(run(samples=samples_of(1), net=Net(seed=1)).rows["weights"])
     assert row["target"] == Classifier(Net()).explicand(samples_of(1)[0].input[None]).target.item()
 
 

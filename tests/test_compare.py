@@ -147,6 +147,19 @@ def test_what_it_was_before_has_no_part(folder):
     assert counts(folder)["box_grad"] == 2 * 6 * SCORES
 
 
+def test_others_count_as_their_code_is_now(folder):
+    filled = typed(folder, *WORDS, "+method.other._target_=my_module.saliency")
+    assert filled.returncode == 0, filled.stderr
+    there = typed(folder, "compare", "gradient", *WORDS)
+    assert re.search(r"^other  ", there.stdout, re.M)
+    assert "Left out" not in there.stdout
+    module = folder / "my_module.py"
+    module.write_text(module.read_text().replace(".abs()", ".abs() ** 2"))
+    gone = typed(folder, "compare", "gradient", *WORDS)
+    assert not re.search(r"^other  ", gone.stdout, re.M)
+    assert "Left out, though the store has scores of them: other. Their code" in gone.stdout
+
+
 def test_a_method_that_breaks_a_law_is_compared_and_ends_the_command_badly(folder):
     done = typed(folder, "compare", "my_module:careless", *WORDS)
     assert done.returncode == 1

@@ -289,6 +289,16 @@ def test_one_table_for_each_dataset_and_model():
     assert leaderboards(frame(*rows).iloc[:0]) == []
 
 
+def test_models_of_one_name_with_other_weights_get_tables_of_their_own():
+    before = cells("a", "insertion", [0.1, 0.2], weights="0123456789")
+    after = cells("b", "insertion", [0.3, 0.4], weights="abcdef0123")
+    alone = cells("a", "insertion", [0.5], model="other", weights="0123456789")
+    unknown = cells("c", "insertion", [0.6])  # of a version that did not note them
+    found = {one.model: names(one) for one in leaderboards(frame(before, after, alone, unknown))}
+    assert found == {"toy": ["c"], "toy weights=01234567": ["a"], "toy weights=abcdef01": ["b"], "other": ["a"]}
+    assert [one.model for one in leaderboards(frame(before, alone, unknown))] == ["other", "toy"]
+
+
 # What is undefined or went wrong
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hostile import FILE, PICTURES, SCRIPT, make_hostile
 from PIL import Image
@@ -25,6 +27,7 @@ from xaieval.report.compare import compared
 from xaieval.report.experiments import experiments, here
 from xaieval.report.sources import Source, read_sources
 from xaieval.report.tables import failures
+from xaieval.rows import SCHEMA
 from xaieval.store import Store
 from xaieval.verbs import run_verb
 
@@ -203,6 +206,25 @@ def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samp
     assert line.difference[-1] not in "▲▼"
     other = frame(cells("sobol", "insertion", [0.1, 0.2, 0.3]))
     assert compared(source("a", halves[0]), source("b", other)).lines == ()
+
+
+def test_runs_of_a_model_before_and_after_a_training_are_compared_and_that_is_said():
+    halves = [frame(cells("gradient", "insertion", noise(0), weights=digest)) for digest in ("one", "two")]
+    found = compared(*map(source, "ab", halves))
+    assert [line.names[1] for line in found.lines] == ["toy"]
+    assert "Other weights in the second: toy." in found.notes
+    assert not any("weights" in note for note in compared(*map(source, "ab", halves[:1] * 2)).notes)
+
+
+def test_pictures_are_of_the_weights_that_can_still_be_composed(tmp_path):
+    store = copied(tmp_path)
+    rows = Store(store).rows()
+    rows = rows[rows["error"].isna()].assign(key="older " + rows["key"], weights="older")
+    pq.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False), store / "parts" / "older.parquet")
+    shelves = {shelf.title: shelf.album for shelf in data.page_of([store], Path("report.html")).shelves}
+    (now, before) = sorted(shelves, key=lambda title: title.endswith("weights=older"))
+    assert len(shelves[now].samples) == 6
+    assert shelves[before].samples == []
 
 
 def test_of_many_samples_the_best_and_worst_are_shown():

@@ -27,7 +27,6 @@ from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.config import CheckError, ConfigError, choose_device, components, load, plain
 from xaieval.datasets.preprocess import DatasetError
 from xaieval.kept_configs import KeptConfig, command_of, keep_config
-from xaieval.plan import shard_of
 from xaieval.progress import Progress
 from xaieval.results import report, write_rows
 from xaieval.sentences import explain
@@ -145,9 +144,7 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
                 config_hash=name,
                 progress=_progress(context),
             )
-            found.append(
-                benchmark.run(samples, shard_of(min(len(samples), settings.limit or len(samples)), settings.shard))
-            )
+            found.append(benchmark.run(samples, settings.indices(len(samples))))
     return pd.concat([outcome.rows for outcome in found], ignore_index=True)
 
 

@@ -239,6 +239,7 @@ class Benchmark:
             "sources": subject.sources,
             "dataset": self.dataset,
             "model": self.classifier.name,
+            "weights": self._keys.weights,
             "method": method.name,
             "metric": metric.name,
             "method_parameters": method.parameters,

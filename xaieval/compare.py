@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import pandas as pd
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.component import Method, Metric, component_json
-from xaieval.config import CheckError, ConfigError, components, composed, default, load, located, names
+from xaieval.config import CheckError, ConfigError, component, components, composed, default, load, located, names
 from xaieval.datasets.base import Sample
 from xaieval.evidence import of_oracles
+from xaieval.kept_configs import KeptConfig, kept_configs
 from xaieval.kept_verdicts import kept_verdicts
 from xaieval.leaderboard import leaderboards
 from xaieval.models.loading import suggest
-from xaieval.plan import shard_of
 from xaieval.progress import Progress
 from xaieval.settings import Settings
 from xaieval.standing import standing
@@ -143,17 +144,20 @@ class Run:
     """One model on one dataset, and what the store has of other methods there.
 
     Attributes:
-        benchmark: The run.
+        benchmark: The run, with further methods of the store, which the run does not name.
         samples: Of the dataset.
         indices: Of the samples that are explained.
-        others: Rows of other methods on the dataset with the model.
+        names: Of the further methods, by what the benchmark calls them: with their parameters, as the run may have
+            others of their names.
+        stored: Names of the other methods of which the store has scores.
         verdicts: The store's folder, which keeps what is known of the metrics.
     """
 
     benchmark: Benchmark
     samples: Sequence[Sample]
     indices: range
-    others: pd.DataFrame
+    names: dict[str, str]
+    stored: set[str]
     verdicts: Path
 
 
@@ -169,7 +173,7 @@ def _runs(new: Newcomer) -> list[Run]:
     store = Store(settings.store, settings.gigabytes)
     parts = {group: components(new.values, group) for group in ("metric", "dataset", "model")}
     pairs = [(classifier, dataset) for classifier in parts["model"].values() for dataset in parts["dataset"].values()]
-    kept = store.rows()
+    kept, configs = store.rows(), kept_configs(store.path)
     found = []
     for classifier, dataset in pairs:
         benchmark = Benchmark(
@@ -186,8 +190,12 @@ def _runs(new: Newcomer) -> list[Run]:
         if others.empty:
             continue
         samples = load(dataset, classifier)
-        count = min(len(samples), settings.limit or len(samples))
-        found.append(Run(benchmark, samples, shard_of(count, settings.shard), others, store.path))
+        further = _further(new, others, configs)
+        labels = {pair: " ".join(pair) for pair in further}
+        benchmark = replace(benchmark, methods={**new.methods, **{labels[pair]: further[pair] for pair in further}})
+        names = {label: name for (name, _), label in labels.items()}
+        stored = set(others["method"])
+        found.append(Run(benchmark, samples, settings.indices(len(samples)), names, stored, store.path))
     if not found:
         where = ", ".join(f"{dataset.name} with {classifier.name}" for classifier, dataset in pairs)
         raise ConfigError(
@@ -212,32 +220,45 @@ def _of_others(new: Newcomer, benchmark: Benchmark, kept: pd.DataFrame) -> pd.Da
     return kept[alike & judged & (kept["method"] != new.name) & ~of_oracles(kept)]
 
 
+def _further(new: Newcomer, others: pd.DataFrame, configs: Mapping[str, KeptConfig]) -> dict[tuple[str, str], Method]:
+    """Methods of the store that the run does not name, by name and parameters, as they are composed now.
+
+    So their rows are found by their keys, and none counts of an earlier version of a method's code or of the model.
+    """
+    known = {(name, component_json(method)) for name, method in new.methods.items()}
+    found: dict[tuple[str, str], Method] = {}
+    columns = ["method", "method_parameters", "config_hash"]
+    for name, parameters, config in others[columns].drop_duplicates().itertuples(index=False, name=None):
+        if (name, parameters) not in known and config in configs:
+            with suppress(ConfigError):  # its file is gone, or takes other parameters now
+                method = component("method", configs[config].values["method"][name], f"method.{name}")
+                found[name, component_json(method)] = method
+    return found
+
+
 def _compared(new: Newcomer, run: Run) -> pd.DataFrame:
     """Computes the method's cells and prints where it stands; the rows of the method."""
     outcome = run.benchmark.run(run.samples, run.indices, only=[new.name])
-    own = outcome.rows["method"] == new.name
-    rivals = outcome.rows[~own & ~of_oracles(outcome.rows)]
-    rows = pd.concat([outcome.rows[own], rivals, _further(new, run, outcome.rows)], ignore_index=True)
-    for board in leaderboards(rows, kept_verdicts(run.verdicts)):
+    rows = outcome.rows.replace({"method": run.names})
+    own = rows["method"] == new.name
+    rivals = rows[~own & ~of_oracles(rows)]
+    for board in leaderboards(pd.concat([rows[own], rivals]), kept_verdicts(run.verdicts)):
         print_line(f"\n{standing(board, new.name).text()}")
-    missing = {name: count for name, count in outcome.missing.items() if not new.methods[name].oracle}
+    if gone := sorted(run.stored - set(rivals["method"])):
+        print_line(
+            f"Left out, though the store has scores of them: {', '.join(gone)}. Their code, the model or the samples "
+            "are others now, or no configuration of their run is kept."
+        )
+    missing = {
+        name: count for name, count in outcome.missing.items() if name in new.methods and not new.methods[name].oracle
+    }
     if missing:
         counts = ", ".join(f"{name} {count}" for name, count in missing.items())
         print_line(
             f"The store lacks {sum(missing.values())} cells of other methods of this run, which are not compared "
             f"({counts}): {_filled(new)} computes them."
         )
-    return outcome.rows[own]
-
-
-def _further(new: Newcomer, run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the run's samples by methods of the store that the run does not name.
-
-    What the run names has its rows by their keys, so that none of an earlier version of its code counts.
-    """
-    named = pd.MultiIndex.from_tuples([(name, component_json(method)) for name, method in new.methods.items()])
-    unnamed = ~pd.MultiIndex.from_frame(run.others[["method", "method_parameters"]]).isin(named)
-    return run.others[unnamed & run.others["sample"].isin(rows["sample"])]
+    return rows[own]
 
 
 def _filled(new: Newcomer) -> str:

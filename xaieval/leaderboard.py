@@ -34,7 +34,7 @@ from xaieval.pooled import reachable
 from xaieval.statistics import independent
 from xaieval.table import Entry, Table
 from xaieval.unsupported import UNSUPPORTED
-from xaieval.variants import current_rows
+from xaieval.variants import current_rows, weights_apart
 from xaieval.verdicts import DOUBT, UNKNOWN, Findings, Verdict, verdict
 
 IN_FULL = "Means with 95 % bootstrap intervals, resampled by source, and standard deviations (sd) over n samples."
@@ -233,7 +233,7 @@ def leaderboards(rows: pd.DataFrame, verdicts: Mapping[Judged, Verdict] | None =
         >>> [method.name for method in board.methods]  # sentinels come last
         ['gradient', 'random']
     """
-    return [_leaderboard(part, verdicts or {}) for _, part in rows.groupby(["dataset", "model"])]
+    return [_leaderboard(part, verdicts or {}) for _, part in weights_apart(rows).groupby(["dataset", "model"])]
 
 
 def csv(tables: Iterable[Shown]) -> str:

@@ -138,6 +138,11 @@ class Keys:
         self._run = uuid.uuid4().hex
 
     @cached_property
+    def weights(self) -> str:
+        """Digest of the model's weights, structure and normalization, which tells models of one name apart."""
+        return key_of(state=state_hash(self._classifier.module), normalization=self._classifier.normalization or [])
+
+    @cached_property
     def model(self) -> str | None:
         """Digest of the model: weights, structure, code, normalization, layers, precision and kind of device."""
         classifier = self._classifier
@@ -149,9 +154,8 @@ class Keys:
             return None
         return key_of(
             name=classifier.name,
-            state=state_hash(classifier.module),
+            weights=self.weights,
             sources=sources,
-            normalization=classifier.normalization or [],
             modality=repr(classifier.modality),
             layers=classifier.layers,
             precision=classifier.precision,

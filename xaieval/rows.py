@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         _column("sources", pa.list_(pa.string()), "independent sources behind it; several for a mosaic", required=True),
         _column("dataset", pa.string(), "name", required=True),
         _column("model", pa.string(), "name", required=True),
+        _column("weights", pa.string(), "digest of the model's weights, structure and normalization"),
         _column("method", pa.string(), "name", required=True),
         _column("metric", pa.string(), "name", required=True),
         _column("method_parameters", pa.string(), "canonical JSON", required=True),

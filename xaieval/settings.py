@@ -8,6 +8,7 @@ from typing import Any
 
 from xaieval.config import ConfigError
 from xaieval.models.loading import suggest
+from xaieval.plan import shard_of
 from xaieval.removal import NAMED
 
 
@@ -97,6 +98,14 @@ class Settings:
             gigabytes=_number(store.get("gigabytes"), "store.gigabytes", int | float),
             reliability=Reliability.of(_part(config, "reliability")),
         )
+
+    def indices(self, count: int) -> range:
+        """The places that are taken of a dataset of so many samples.
+
+        Raises:
+            ValueError: The shard is not `k/n` with 1 <= k <= n.
+        """
+        return shard_of(min(count, self.limit or count), self.shard)
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

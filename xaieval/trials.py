@@ -39,7 +39,6 @@ from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
 from xaieval.config import ConfigError, default
 from xaieval.datasets.base import Sample, Samples
-from xaieval.plan import shard_of
 from xaieval.progress import Progress
 from xaieval.removal import NAMED, Removal, removal_of
 from xaieval.rows import SCHEMA, conform, to_frame, to_table
@@ -107,8 +106,7 @@ class Run:
     @property
     def indices(self) -> range:
         """The samples of the run."""
-        count = len(self.samples)
-        return shard_of(min(count, self.settings.limit or count), self.settings.shard)
+        return self.settings.indices(len(self.samples))
 
     @cached_property
     def results(self) -> Store:

@@ -1,4 +1,4 @@
-"""Names of methods and metrics in a table: variants of one name are told apart by what differs."""
+"""Names of models, methods and metrics in a table: variants of one name are told apart by what differs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from xaieval.rows import flat_parameters
 
 SETTINGS = ("precision", "device", "target_rule")
 """Columns of the rows that tell variants of a method apart, beside its parameters."""
+
+
+def with_weights(model: str, weights: str) -> str:
+    """How a model is called beside another of its name."""
+    return f"{model} weights={weights[:8]}"
+
+
+def weights_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, where models of one name with different weights have names of their own.
+
+    So that no table mixes what was computed before and after a training. Rows that know no weights keep the name.
+    """
+    counts = rows.groupby("model")["weights"].nunique()
+    several = rows["model"].isin(counts.index[counts > 1]) & rows["weights"].notna()
+    named = rows.loc[several, ["model", "weights"]].itertuples(index=False, name=None)
+    model = rows["model"].copy()
+    model[several] = [with_weights(*one) for one in named]
+    return rows.assign(model=model)
 
 
 def current_rows(part: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from xaieval.config import ConfigError, components, composed, default, load, nam
 from xaieval.datasets.encode import Encoder
 from xaieval.datasets.texts import TextSample
 from xaieval.explicand import Explicand
-from xaieval.plan import Keys, Part, Subject, shard_of
+from xaieval.plan import Keys, Part, Subject
 from xaieval.progress import Progress
 from xaieval.settings import Settings
 from xaieval.store import Store
@@ -115,7 +116,7 @@ def _rows_of_sheet(values: dict[str, Any]) -> tuple[list[plots.Row | TextRow], l
     methods = [Part.of(name, method) for name, method in components(values, "method").items()]
     store = None if settings.store is None else Store(settings.store, settings.gigabytes)
     keys, progress, samples = Keys(classifier), Progress(), load(dataset, classifier)
-    chosen = shard_of(min(len(samples), settings.limit or 3), settings.shard)
+    chosen = replace(settings, limit=settings.limit or 3).indices(len(samples))
     for method in methods:
         progress.expect(("explain", method.name), len(chosen))
     rows: list[plots.Row | TextRow] = []

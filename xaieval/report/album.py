@@ -26,6 +26,7 @@ from xaieval.report.looks import looks, order_name
 from xaieval.scores import Scores
 from xaieval.store import Store
 from xaieval.table import number
+from xaieval.variants import with_weights
 
 SAMPLES = 50
 """Most samples of one report: with twelve methods they take ten megabytes."""
@@ -61,7 +62,7 @@ def album(
         stores: Where maps and curves are looked up.
         most: So many samples.
     """
-    fitting = [run for run in runs if (run.classifier.name, run.dataset.name) == (board.model, board.dataset)]
+    fitting = [run for run in runs if run.dataset.name == board.dataset and board.model in _names(run)]
     curves: dict[str, CurveArea] = {
         str(name): metric
         for name, parameters in rows.groupby("metric")["metric_parameters"].last().items()
@@ -103,6 +104,11 @@ def _curve_metrics(runs: Sequence[Experiment], parameters: str) -> list[CurveAre
     """The metric of these parameters, where it is the area below a curve."""
     found = [run.metrics[parameters].component for run in runs if parameters in run.metrics]
     return [metric for metric in found[:1] if isinstance(metric, CurveArea)]
+
+
+def _names(run: Experiment) -> tuple[str, str]:
+    """What the model is called alone, and beside others of its name."""
+    return run.classifier.name, with_weights(run.classifier.name, run.keys.weights)
 
 
 def _view(name: str, metric: CurveArea) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from xaieval.cells import decimals_of, difference_in_short, with_half_width
 from xaieval.comparison import ENOUGH, Column, Pair, column_of, pair_of, scores_by_metric
 from xaieval.differences import mark
 from xaieval.report.sources import Source
-from xaieval.variants import current_rows
+from xaieval.variants import current_rows, weights_apart
 
 HALVES = ("first", "second")
 
@@ -67,6 +67,9 @@ def compared(first: Source, second: Source) -> Comparison:
     if not models[0] & models[1] and all(len(names) == 1 for names in models):
         halves = [half.assign(model=" / ".join(name for names in models for name in names)) for half in halves]
         notes.append("The runs are of different models on the same samples.")
+    trained = sorted(models[0] & models[1] & _changed(*halves))
+    if trained:
+        notes.append(f"Other weights in the second: {', '.join(trained)}.")
     lines = tuple(_lines(*halves))
     if not lines:
         notes.append("There is no method and metric that both have on the same samples.")
@@ -74,8 +77,16 @@ def compared(first: Source, second: Source) -> Comparison:
 
 
 def _prepared(rows: pd.DataFrame) -> pd.DataFrame:
-    parts = [current_rows(part) for _, part in rows.groupby(["dataset", "model"])]
+    parts = [current_rows(part) for _, part in weights_apart(rows).groupby(["dataset", "model"])]
     return pd.concat(parts, ignore_index=True) if parts else rows
+
+
+def _changed(first: pd.DataFrame, second: pd.DataFrame) -> set[str]:
+    """Models whose weights in one half are none of those in the other."""
+    known = [half.dropna(subset="weights").groupby("model")["weights"].agg(set) for half in (first, second)]
+    return {
+        str(model) for model in known[0].index.intersection(known[1].index) if not known[0][model] & known[1][model]
+    }
 
 
 def _lines(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Line]:

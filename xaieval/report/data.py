@@ -19,7 +19,7 @@ from xaieval.report.page import Chart, Named, Page, Shelf, charts_of, dashes_of
 from xaieval.report.sources import Source, all_rows, all_verdicts, read_sources
 from xaieval.report.tables import board_of, failures, origin
 from xaieval.store import Store
-from xaieval.variants import current_rows
+from xaieval.variants import current_rows, weights_apart
 
 
 def page_of(paths: Sequence[Path], output: Path) -> Page:
@@ -34,7 +34,7 @@ def page_of(paths: Sequence[Path], output: Path) -> Page:
         StoreError: A store cannot be read.
     """
     sources = read_sources(paths)
-    rows = all_rows(sources)
+    rows = weights_apart(all_rows(sources))
     boards = leaderboards(rows, all_verdicts(sources))
     shelves, problems = _shelves(boards, rows, sources)
     return Page(

@@ -123,10 +123,10 @@ def _add(
 ) -> None:
     group, name, node = chosen
     target = str(values.get("target", "predicted"))
-    key = json.dumps([id(classifier), node, target], sort_keys=True)
+    device = str(given.get("device") or "cpu").partition(":")[0]
+    key = json.dumps([id(classifier), device, node, target], sort_keys=True)
     if key not in found:
         dataset = component(group, node, f"{group}.{name}")
-        device = str(given.get("device") or "cpu").partition(":")[0]
         samples = load(dataset, classifier)
         names = getattr(samples, "ids", None) or [sample.id for sample in samples]
         places = {name: place for place, name in enumerate(names)}
