@@ -271,6 +271,18 @@ def test_the_heat_map_shows_taus_and_how_many_decided_pairs_are_turned():
     assert title.get_window_extent().x1 < figure.bbox.x1  # it is not cut
 
 
+def test_the_heat_map_counts_the_sources_of_its_poorest_metric_and_leaves_out_what_compares_nothing():
+    scores = near(0, 1)
+    short = {name: own[:12] for name, own in near(2, 3).items()}
+    lonely = rows_of("sparseness", {"a": noise(4)})
+    figure = agreement_heat_map(frame(rows_of("insertion", scores), rows_of("pointing_game", short), lonely))
+    (part,) = figure.subfigs
+    assert part.get_suptitle() == "photos, toy: agreement of metrics, 12 sources - too few to rank, 20 are needed"
+    assert [label.get_text() for label in part.axes[0].get_yticklabels()] == ["insertion", "pointing_game"]
+    with pytest.raises(ValueError, match="needs two metrics that compare two methods"):
+        agreement_heat_map(frame(rows_of("insertion", scores), lonely))
+
+
 # -- looks and files --
 
 

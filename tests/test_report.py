@@ -21,14 +21,16 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.collate import collate
 from xaieval.config import ConfigError
 from xaieval.leaderboard import leaderboards
+from xaieval.plan import Keys
 from xaieval.report import data, page, pictures
-from xaieval.report.album import SAMPLES, chosen_samples
+from xaieval.report.album import SAMPLES, album, chosen_samples
 from xaieval.report.compare import compared
 from xaieval.report.experiments import experiments, here
 from xaieval.report.sources import Source, read_sources
 from xaieval.report.tables import failures
 from xaieval.rows import SCHEMA
 from xaieval.store import Store
+from xaieval.variants import current_rows
 from xaieval.verbs import run_verb
 
 STORE = Path("runs/store")
@@ -208,6 +210,12 @@ def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samp
     assert compared(source("a", halves[0]), source("b", other)).lines == ()
 
 
+def test_cells_of_both_are_counted():
+    one = frame(cells("gradient", "insertion", noise(0)), cells("sobol", "insertion", noise(1)))
+    two = frame(cells("gradient", "insertion", noise(0)), cells("rise", "insertion", noise(1)))
+    assert "30 cells are the very same in both, computed once." in compared(source("a", one), source("b", two)).notes
+
+
 def test_runs_of_a_model_before_and_after_a_training_are_compared_and_that_is_said():
     halves = [frame(cells("gradient", "insertion", noise(0), weights=digest)) for digest in ("one", "two")]
     found = compared(*map(source, "ab", halves))
@@ -254,6 +262,27 @@ def test_fifty_samples_of_twelve_methods_stay_below_fifteen_megabytes():
     script, style = page._table_library()
     order = 2 * 196 * 4  # the places of patches with commas, for deletion and insertion
     assert SAMPLES * (len(photo) + 12 * (len(grown) + order + 500)) + len(script) + len(style) < 15e6 - 2.5e6  # charts
+
+
+def test_the_run_that_has_most_maps_of_a_sample_shows_it(shown):
+    source = read_sources([STORE])[0]
+    (run,), _ = experiments(source.configs)
+    rows = source.rows[source.rows["error"].isna()]
+    (board,) = leaderboards(rows)
+    poor = replace(run, methods={text: part for text, part in run.methods.items() if part.name == "random"})
+    for runs in ([poor, run], [run, poor]):
+        found = album(board, current_rows(rows), runs, [Store(STORE)])
+        assert [set(sample["maps"]) for sample in found.samples] == [{"gradient", "occlusion", "random"}] * 6
+    assert not album(board, current_rows(rows), [poor, run], [Store(STORE)]).notes
+
+
+def test_things_are_looked_up_under_the_device_on_which_they_were_computed():
+    (config, *_) = read_sources([STORE])[0].configs
+    elsewhere = replace(config, values={**config.values, "device": "cuda:1"})
+    (here_, there), _ = experiments([config, elsewhere])
+    assert (here_.device, there.device) == ("cpu", "cuda")
+    assert here_.keys.model == Keys(here_.classifier).model != there.keys.model
+    assert there.keys.model == Keys(here_.classifier, "cuda").model
 
 
 def test_a_device_that_is_not_here_is_the_cpu():
