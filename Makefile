@@ -19,6 +19,7 @@ help:
 
 demo: .venv/.ready
 	$(BIN)/xaieval experiment=demo
+	@echo "Next: look at the maps, $(BIN)/xaieval report --output report.html; add a method of your own, see README.md."
 
 # The quick ones first: whatever is finished can be compared with.
 baseline: .venv/.ready-dev

@@ -267,6 +267,10 @@ def test_the_heat_map_shows_taus_and_how_many_decided_pairs_are_turned():
     figure = agreement_heat_map(few)
     assert figure.subfigs[0].get_suptitle().endswith("12 sources - too few to rank, 20 are needed")
     figure.draw_without_rendering()
+    undecided = agreement_heat_map(
+        frame(*(rows_of(metric, near(0, 1, 4)) for metric in ("insertion", "pointing_game")))
+    )
+    assert all("of" not in text.get_text() for text in undecided.subfigs[0].axes[0].texts)
     (title,) = (text for text in figure.subfigs[0].texts if "too few" in text.get_text())
     assert title.get_window_extent().x1 < figure.bbox.x1  # it is not cut
 

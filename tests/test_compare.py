@@ -13,6 +13,7 @@ from xaieval import app
 from xaieval.adapters import CaptumMethod, FunctionMethod
 from xaieval.attributions.sobol import Sobol
 from xaieval.compare import _newcomer
+from xaieval.report import data
 from xaieval.store import Store
 
 MODULE = '''
@@ -137,10 +138,17 @@ def test_only_its_own_cells_are_computed_and_it_stands_among_all_of_the_store(fo
     assert f"(sobol {6 * SCORES}): `xaieval {words}`" in done.stdout  # part_effects is an oracle
 
 
-def test_what_it_was_before_has_no_part(folder):
+def test_what_it_was_before_has_no_part(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "my_module", raising=False)
     first = typed(folder, "compare", "my_module:BoxGrad", *WORDS)
     second = typed(folder, "compare", "my_module:BoxGrad", *WORDS, "method.box_grad.samples=2")
     assert (first.returncode, second.returncode) == (0, 0)
+    report = data.page_of([folder / "runs" / "store"], folder / "report.html")
+    shown = report.shelves[0].album.samples
+    assert all(any(name.startswith("box_grad samples=2") for name in sample["maps"]) for sample in shown)
+    assert any(run[0].startswith("xaieval compare my_module:BoxGrad") for run in report.origins[0].runs)
     assert len(re.findall(r"^> box_grad", second.stdout, re.M)) == 1
     assert "box_grad samples" not in second.stdout
     assert "bound" not in second.stdout  # an oracle, which this run does not name

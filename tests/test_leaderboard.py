@@ -398,6 +398,7 @@ random     .125±.000           3.0±.0    100        50         25       .5
 
 Means with 95 % bootstrap intervals over n samples (± half the width), resampled by source.
 Sorted by mean rank on insertion; bold (in text *) is the best mean.
+Skipped for cost: the metric explains again and again, which would take more evaluations than its budget.
 Valid: cells with a score. Forwards, backwards, seconds: per sample, as if the method ran alone.
 """
     )

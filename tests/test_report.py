@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -208,6 +209,36 @@ def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samp
     assert line.difference[-1] not in "▲▼"
     other = frame(cells("sobol", "insertion", [0.1, 0.2, 0.3]))
     assert compared(source("a", halves[0]), source("b", other)).lines == ()
+
+
+def test_a_metric_is_compared_with_itself_alone():
+    first = frame(cells("gradient", "insertion@5", noise(0)), cells("gradient", "deletion", noise(0)))
+    second = frame(
+        cells("gradient", "insertion@9", noise(1)),
+        cells("gradient", "deletion", noise(1)),
+        cells("sobol", "deletion", noise(1)),
+    )
+    found = compared(source("a", first), source("b", second))
+    assert [line.names[2:] for line in found.lines] == [("gradient", "deletion")]
+    said = "In one of the two only, so not compared: insertion samples=5, insertion samples=9, sobol."
+    assert said in found.notes
+
+
+def test_a_method_is_compared_with_itself_at_other_parameters_and_that_is_said():
+    halves = [frame(cells("rise", "insertion", noise(seed), parameters={"samples": seed})) for seed in (3, 5)]
+    found = compared(*map(source, "ab", halves))
+    assert [line.names[2] for line in found.lines] == ["rise"]
+    assert "Other parameters in the second: rise." in found.notes
+
+
+def test_an_error_that_is_mended_is_none(tmp_path):
+    store, again = copied(tmp_path), {"time": pd.Timestamp("2100-01-01", tz="UTC"), "error": None, "score": 0.5}
+    rows = Store(store).rows()
+    rows = rows[rows["error"].notna()].assign(**again)
+    rows["key"] = "mended " + rows["key"]
+    pq.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False), store / "parts" / "later.parquet")
+    assert data.page_of([STORE], Path("report.html")).failures
+    assert not data.page_of([store], Path("report.html")).failures
 
 
 def test_cells_of_both_are_counted():

@@ -54,7 +54,7 @@ def _heat_map(found: Agreement, figure: SubFigure) -> None:
         for place, other in enumerate(names):
             tau = float(values[row, place])
             ink = "white" if abs(tau) > 0.6 else "black"
-            said = number(tau, 2) + ("" if one == other else f"\n{_turned(found, one, other)}")
+            said = number(tau, 2) + ("" if one == other else _turned(found, one, other))
             axes.text(place, row, said, ha="center", va="center", fontsize=SMALL - 1, color=ink)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=SMALL)
     axes.set_yticks(range(len(names)), names, fontsize=SMALL)
@@ -65,11 +65,11 @@ def _heat_map(found: Agreement, figure: SubFigure) -> None:
     bar.outline.set_visible(False)
     sentences = (
         "Kendall's tau-b of the orders of methods; below it, of the pairs of methods that both metrics decide by more",
-        "than chance, how many they put the other way round.",
+        "than chance, how many they put the other way round; nothing stands there where they decide none.",
     )
     note(figure, sentences)
 
 
 def _turned(found: Agreement, one: str, other: str) -> str:
     match = found.matches[one, other]
-    return f"{round(match.decided * match.pairs) if match.pairs else 0} of {match.pairs}"
+    return f"\n{round(match.decided * match.pairs)} of {match.pairs}" if match.pairs else ""

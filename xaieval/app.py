@@ -5,8 +5,6 @@ A first argument without `=` or `-` is a verb; everything else composes a run.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import sys
@@ -26,7 +24,7 @@ from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.config import CheckError, ConfigError, choose_device, components, load, plain
 from xaieval.datasets.preprocess import DatasetError
-from xaieval.kept_configs import KeptConfig, command_of, keep_config
+from xaieval.kept_configs import KeptConfig, command_of, hash_of, keep_config
 from xaieval.progress import Progress
 from xaieval.results import report, write_rows
 from xaieval.sentences import explain
@@ -126,7 +124,7 @@ def _rows(config: DictConfig, context: Any) -> pd.DataFrame:
     settings = Settings.of(values)
     parts = {group: components(values, group) for group in ("method", "metric", "dataset", "model")}
     store = None if settings.store is None else Store(settings.store, settings.gigabytes)
-    name = _hash(values)
+    name = hash_of(values)
     if store is not None:
         keep_config(store.path, name, KeptConfig(command_of(context.overrides.task), values))
     found = []
@@ -157,10 +155,6 @@ def _progress(context: Any) -> Progress:
     alone = context.runtime.choices.get("hydra/launcher", "basic") == "basic"
     label = f"#{context.job.num}" if context.mode == RunMode.MULTIRUN else ""
     return Progress(label=label, plain=not alone)
-
-
-def _hash(values: dict[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=20).hexdigest()
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import pandas as pd
 
 from xaieval.allocator import keep_freed_memory
 from xaieval.benchmark import Benchmark, CellError, check_cells
-from xaieval.component import Method, Metric, component_json
+from xaieval.component import Method, Metric, component_dict, component_json
 from xaieval.config import CheckError, ConfigError, component, components, composed, default, load, located, names
 from xaieval.datasets.base import Sample
 from xaieval.evidence import of_oracles
-from xaieval.kept_configs import KeptConfig, kept_configs
+from xaieval.kept_configs import KeptConfig, command_of, hash_of, keep_config, kept_configs
 from xaieval.kept_verdicts import kept_verdicts
 from xaieval.leaderboard import leaderboards
 from xaieval.models.loading import suggest
@@ -40,12 +40,14 @@ class Newcomer:
         methods: Those of the run, with this one.
         values: What the run is composed of.
         words: That compose the run without the method.
+        command: As it was typed.
     """
 
     name: str
     methods: dict[str, Method]
     values: dict[str, Any]
     words: tuple[str, ...]
+    command: str
 
 
 def compare(arguments: Sequence[str]) -> None:
@@ -107,7 +109,7 @@ def _imported(written: str, words: Sequence[str]) -> Newcomer:
             "after each the words of the run"
         )
     values["method"][name] = {"_target_": target, **node}
-    return Newcomer(name, components(values, "method"), values, others)
+    return Newcomer(name, components(values, "method"), values, others, command_of(["compare", written, *words]))
 
 
 def _known(name: str, words: Sequence[str]) -> Newcomer:
@@ -121,7 +123,8 @@ def _known(name: str, words: Sequence[str]) -> Newcomer:
         )
     if name not in methods:
         methods[name] = default("method", name, removal=values["removal"], seed=values["seed"])
-    return Newcomer(name, methods, values, _parted(words, name)[0])
+        values["method"][name] = component_dict(methods[name])
+    return Newcomer(name, methods, values, _parted(words, name)[0], command_of(["compare", name, *words]))
 
 
 def _parted(words: Sequence[str], name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -184,6 +187,7 @@ def _runs(new: Newcomer) -> list[Run]:
             target=settings.target,
             store=store,
             seed=settings.seed,
+            config_hash=hash_of(new.values),
             progress=Progress(),
         )
         others = _of_others(new, benchmark, kept)
@@ -202,6 +206,7 @@ def _runs(new: Newcomer) -> list[Run]:
             f"there is nothing to compare with: the store {settings.store} has no score of another method by "
             f"{', '.join(parts['metric'])} on {where}. {_filled(new)} fills it"
         )
+    keep_config(store.path, hash_of(new.values), KeptConfig(new.command, new.values))
     return found
 
 

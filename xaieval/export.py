@@ -31,7 +31,13 @@ def chosen_format(words: Mapping[str, str]) -> str:
     """
     output = words.get("output", "")
     ends = {ending: name for name, ending in FORMATS.items()}
-    name = words.get("format") or ends.get(Path(output).suffix, "csv")
+    suffix = Path(output).suffix
+    if "format" not in words and output and suffix not in ends:
+        raise ConfigError(
+            f"output={output} does not tell the format: let it end with {', '.join(ends)}, or add one of "
+            f"{', '.join(f'format={name}' for name in FORMATS)}"
+        )
+    name = words.get("format") or ends.get(suffix, "csv")
     if name not in FORMATS:
         raise ConfigError(f"there is no format {name!r}{suggest(name, FORMATS)}; there are {', '.join(FORMATS)}")
     if name == "parquet" and not output:

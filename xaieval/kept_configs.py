@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,11 @@ class KeptConfig:
 def command_of(overrides: Sequence[str]) -> str:
     """The command that composes a run of these words."""
     return shlex.join(["xaieval", *overrides])
+
+
+def hash_of(values: Mapping[str, Any]) -> str:
+    """What rows have in `config_hash`."""
+    return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=20).hexdigest()
 
 
 def keep_config(store: Path, name: str, config: KeptConfig) -> None:

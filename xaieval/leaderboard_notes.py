@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from xaieval.comparison import DOUBTED, ENOUGH, Column, Method, Score, deciding
 from xaieval.unsupported import UNSUPPORTED
 
+SKIPPED = "skipped: cost"
+"""The reason of a metric that explains again and again, where that would cost more than its budget."""
+
 
 def notes_of(columns: Sequence[Column], methods: Sequence[Method], others: Sequence[Column]) -> tuple[str, ...]:
     """One sentence or list for each kind of note that there is something to say of.
@@ -24,6 +27,7 @@ def notes_of(columns: Sequence[Column], methods: Sequence[Method], others: Seque
         _listed(f"{DOUBTED} Not to be ranked by", _doubted(columns)),
         _listed("† Valid on fewer than half of the samples, so over its own and not compared", _apart(columns)),
         _listed("Undefined", map(_undefined, columns)),
+        _skipped(columns),
         _listed("Unsupported layers", _unsupported(columns, methods)),
         _listed("Defined for no method", _nowhere(others)),
         _listed("Not computed", map(_absent, columns)),
@@ -80,6 +84,13 @@ def _apart(columns: Sequence[Column]) -> Iterator[str]:
         for name, score in column.scores.items():
             if score.valid and not score.compared:
                 yield f"{name} on {column.name} ({score.valid} of {column.samples})"
+
+
+def _skipped(columns: Sequence[Column]) -> str:
+    """What a cell that is skipped means."""
+    skipped = any(SKIPPED in score.reasons for column in columns for score in column.scores.values())
+    told = "Skipped for cost: the metric explains again and again, which would take more evaluations than its budget."
+    return told if skipped else ""
 
 
 def _listed(title: str, items: Iterable[str]) -> str:

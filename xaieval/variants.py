@@ -30,9 +30,14 @@ def weights_apart(rows: pd.DataFrame) -> pd.DataFrame:
 
 def current_rows(part: pd.DataFrame) -> pd.DataFrame:
     """The latest row of each cell; `method` and `metric` tell variants apart, `name` is the method's own name."""
-    frame = part.sort_values("time", kind="stable")
-    labels = {"method": _labels(frame, "method", SETTINGS), "metric": _labels(frame, "metric", ())}
-    return frame.assign(name=frame["method"], **labels).drop_duplicates(["method", "metric", "sample"], keep="last")
+    frame = metrics_apart(part.sort_values("time", kind="stable"))
+    frame = frame.assign(name=frame["method"], method=_labels(frame, "method", SETTINGS))
+    return frame.drop_duplicates(["method", "metric", "sample"], keep="last")
+
+
+def metrics_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, where metrics of one name are told apart by their parameters."""
+    return rows.assign(metric=_labels(rows, "metric", ()))
 
 
 def _labels(frame: pd.DataFrame, part: str, settings: tuple[str, ...]) -> list[str]:

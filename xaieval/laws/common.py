@@ -50,7 +50,10 @@ def law_reference(component: Any) -> None:
     texts = {"reference": getattr(component, "reference", ""), "the docstring": type(component).__doc__ or ""}
     for place, text in texts.items():
         if not PAPER.search(text):
-            raise LawBroken(f"{place} names no paper, expected something like arXiv:1706.03825 or a DOI")
+            raise LawBroken(
+                f"{place} names no paper, expected something like arXiv:1706.03825 or a DOI; where there is none, the "
+                'class says so with exceptions = {"reference": "unpublished"}'
+            )
 
 
 def same(first: Tensor, second: Tensor, sentence: str, tolerance: float = 1e-4) -> None:

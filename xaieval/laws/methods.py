@@ -35,6 +35,8 @@ def laws_of(method: Method) -> Iterator[Law]:
         yield from (law_meta, law_no_waiting)
     if method.sentinel and depth(method) == 1:
         yield law_sentinel
+    if not method.sentinel and not method.oracle:
+        yield law_model
     if method.units == "gradient" and not method.sentinel:
         yield law_linear_gradient
     if method.units == "contribution" and not method.sentinel and fixed_baseline(method):
@@ -131,9 +133,11 @@ def law_neighbors(method: Method, family: Family = CONVOLUTIONAL) -> None:
     inputs[1:] *= 10
     beside = made(family.bind(seeded(family.general), inputs))
     alone = made(family.bind(seeded(family.general), inputs[:1]))
-    same(
-        beside[:1], alone, "beside other samples a sample gets another attribution: something is scaled over the batch"
+    sentence = (
+        "beside other samples a sample gets another attribution: something is scaled over the batch, or drawn for it "
+        "as a whole (batch.normal and batch.uniform draw for each sample)"
     )
+    same(beside[:1], alone, sentence)
 
 
 def law_layout(method: Method, family: Family = CONVOLUTIONAL) -> None:
@@ -235,12 +239,27 @@ def law_absent(method: Method, family: Family = CONVOLUTIONAL) -> None:
 # -- what the numbers mean --
 
 
+def law_model(method: Method, family: Family = CONVOLUTIONAL) -> None:
+    """Another model gives another attribution."""
+    made = limited(method, SMALL)
+    first, second = (shown(work, made(work)) for work in (family.bind(seeded(family.general, seed)) for seed in (0, 1)))
+    if difference(first, second) < 1e-4:
+        raise LawBroken(
+            "two networks with other weights get the same attribution: it knows nothing of the model; what is meant to "
+            "is a sentinel, a class with sentinel = True"
+        )
+
+
 def law_linear_gradient(method: Method, family: Family = CONVOLUTIONAL) -> None:
     """On a linear model a gradient is its weights."""
     made, inputs, module = limited(method, SMALL), family.inputs(3), seeded(family.linear)
     work = family.bind(module, inputs)
     weights = module.gradient(work.target, inputs.shape[1:])
-    same(shown(work, made(work)), shown(work, weights), "on a linear model it is not the weights")
+    sentence = (
+        "on a linear model it is not the weights: are the units right? Of a gradient times the input they are "
+        "contribution, of norms and absolute values importance"
+    )
+    same(shown(work, made(work)), shown(work, weights), sentence)
 
 
 def law_linear_contribution(method: Method, family: Family = CONVOLUTIONAL) -> None:
@@ -252,7 +271,11 @@ def law_linear_contribution(method: Method, family: Family = CONVOLUTIONAL) -> N
     maps = shown(work, made(work))
     if maps.shape[1] == 1:
         expected = expected.sum(1, keepdim=True)
-    same(maps, shown(work, expected), "on a linear model it is not w (x - baseline)")
+    sentence = (
+        "on a linear model it is not w (x - baseline), where the baseline is that of the field removal, 0 without one: "
+        "are the units right? What tells an order alone has units importance"
+    )
+    same(maps, shown(work, expected), sentence)
 
 
 def law_planted(method: Method, family: Family = CONVOLUTIONAL) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,7 +11,7 @@ from xaieval.cells import decimals_of, difference_in_short, with_half_width
 from xaieval.comparison import ENOUGH, Column, Pair, column_of, pair_of, scores_by_metric
 from xaieval.differences import mark
 from xaieval.report.sources import Source
-from xaieval.variants import current_rows, weights_apart
+from xaieval.variants import current_rows, metrics_apart, weights_apart
 
 HALVES = ("first", "second")
 
@@ -54,7 +54,8 @@ class Comparison:
 
 def compared(first: Source, second: Source) -> Comparison:
     """The second run against the first."""
-    halves = [_prepared(source.rows) for source in (first, second)]
+    both, count = metrics_apart(pd.concat([first.rows, second.rows], ignore_index=True)), len(first.rows)
+    halves = [_prepared(both.iloc[:count]), _prepared(both.iloc[count:])]
     models = [set(half["model"]) for half in halves]
     notes = [
         "Second minus first: mean difference over the samples that have a score in both, with its 95 % bootstrap "
@@ -67,9 +68,12 @@ def compared(first: Source, second: Source) -> Comparison:
     if not models[0] & models[1] and all(len(names) == 1 for names in models):
         halves = [half.assign(model=" / ".join(name for names in models for name in names)) for half in halves]
         notes.append("The runs are of different models on the same samples.")
-    trained = sorted(models[0] & models[1] & _changed(*halves))
-    if trained:
+    if trained := _changed(halves, "model", "weights"):
         notes.append(f"Other weights in the second: {', '.join(trained)}.")
+    if others := _changed(halves, "method", "method_parameters"):
+        notes.append(f"Other parameters in the second: {', '.join(others)}.")
+    if alone := _alone(*halves):
+        notes.append(f"In one of the two only, so not compared: {alone}.")
     lines = tuple(_lines(*halves))
     if not lines:
         notes.append("There is no method and metric that both have on the same samples.")
@@ -81,12 +85,17 @@ def _prepared(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else rows
 
 
-def _changed(first: pd.DataFrame, second: pd.DataFrame) -> set[str]:
-    """Models whose weights in one half are none of those in the other."""
-    known = [half.dropna(subset="weights").groupby("model")["weights"].agg(set) for half in (first, second)]
-    return {
-        str(model) for model in known[0].index.intersection(known[1].index) if not known[0][model] & known[1][model]
-    }
+def _changed(halves: Sequence[pd.DataFrame], part: str, what: str) -> list[str]:
+    """Models or methods of both halves that have nothing of `what` in common."""
+    known = [half.dropna(subset=what).groupby(part)[what].agg(set) for half in halves]
+    both = known[0].index.intersection(known[1].index)
+    return [str(name) for name in both if not known[0][name] & known[1][name]]
+
+
+def _alone(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """Methods and metrics that only one half has."""
+    names = [set(first[part]) ^ set(second[part]) for part in ("method", "metric")]
+    return ", ".join(sorted(map(str, names[0] | names[1])))
 
 
 def _lines(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Line]:

@@ -43,7 +43,7 @@ def page_of(paths: Sequence[Path], output: Path) -> Page:
         charts=[chart for board in boards for chart in _charts(board, rows)],
         shelves=shelves,
         comparisons=[compared(sources[0], source) for source in sources[1:]],
-        failures=failures(rows),
+        failures=failures(_current(rows)),
         origins=[origin(source) for source in sources],
         problems=problems,
     )
@@ -69,6 +69,11 @@ def _shelves(
             )
         )
     return shelves, problems
+
+
+def _current(rows: pd.DataFrame) -> pd.DataFrame:
+    """The latest row of each cell, so that an error that is mended is none."""
+    return pd.concat([current_rows(part) for _, part in rows.groupby(["dataset", "model"])])
 
 
 def _methods(board: Leaderboard) -> Iterator[Named]:
