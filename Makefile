@@ -23,8 +23,8 @@ demo: .venv/.ready
 
 # The quick ones first: whatever is finished can be compared with.
 baseline: .venv/.ready-dev
-	@echo "Every method on planted images, reviews, scenes and photographs, into runs/store: about 25 minutes on two"
-	@echo "cores, most of them for the photographs. Stop it at any moment; \`make baseline\` goes on from there."
+	@echo "Every method on planted images, reviews, scenes and photographs, into runs/store: about a quarter of an hour"
+	@echo "on two cores, most of it for the photographs. Stop it at any moment; \`make baseline\` goes on from there."
 	$(BIN)/xaieval experiment=planted
 	$(BIN)/xaieval experiment=reviews
 	$(BIN)/xaieval experiment=scenes

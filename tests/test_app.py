@@ -385,6 +385,7 @@ def test_help(xaieval):
         ("method=[gradient] method.sobol.grid=7", r"not part of the run (it has method=[gradient])"),
         ("method.sobbol.grid=7", "there is no method 'sobbol'; did you mean sobol?"),
         ("method=sobol method.sobol.gird=7", "method.sobol has no parameter 'gird'; did you mean grid?; it has grid"),
+        ("method=smoothgrad method.smoothgrad.samples=abc", "method.smoothgrad does not take samples='abc'"),
         ("method.gradient.samples=7", "method.gradient has no parameter 'samples'; it has variant"),
         (
             "method=smoothgrad method.smoothgrad.method.steps=7",

@@ -111,6 +111,7 @@ def test_runs_and_stores_are_taken_together_and_no_cell_twice(xaieval):
     ("words", "sentence"),
     [
         ("format=cvs", "there is no format 'cvs'; did you mean csv?; there are csv, parquet, latex, markdown"),
+        ("output=rows.xlsx", "output=rows.xlsx does not tell the format: let it end with .csv, .parquet, .tex, .md"),
         ("format=parquet", "parquet is no text that could be shown: name a file"),
         ("runs/2 fromat=latex", "fromat"),
         ("--latex", "export knows no flags, got --latex"),

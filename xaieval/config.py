@@ -285,8 +285,11 @@ def _called(target: Any, arguments: Iterable[Any], values: Mapping[str, Any], pa
         return target(*arguments, **values)
     except ConfigError:
         raise
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except TypeError as error:  # such as a word where a number was expected: which, Python does not say
+        given = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise ConfigError(f"{path} does not take {given or 'no parameters'}: {error}") from error
 
 
 def only(group: str, values: dict[str, Any]) -> Any:

@@ -118,7 +118,10 @@ def _named(name: str) -> Any:
         for group in ("method", "metric"):
             if name in names(group):
                 return default(group, name)
-        raise ConfigError(f"check takes MODULE:NAME, such as my_module:MyMethod, or the name of a YAML, got {name!r}")
+        hint = suggest(name, [*names("method"), *names("metric")])
+        raise ConfigError(
+            f"check takes MODULE:NAME, such as my_module:MyMethod, or the name of a YAML, got {name!r}{hint}"
+        )
     return located(f"{module}.{attribute}", name)
 
 

@@ -228,7 +228,7 @@ function show() {
   $("cards").replaceChildren(...(isText(one) ? [] : [photoCard()]), ...methods.map((method) => card(one, method)));
   $("scale-note").textContent = isText(one)
     ? "Colors as in xaieval sheet: blue speaks against the class and red for it, others from white up; each method has its own scale. Underlined: the rationale."
-    : "Each map has its own scale, to the 99th percentile, its ends below it: signed maps from blue over white at zero to red, others from dark to bright. The white line goes around the object.";
+    : "Each map has its own scale, to the 99th percentile, its ends below it: signed maps from blue over white at zero to red, others from dark to bright. The line, white inside and dark outside, goes around the object.";
   draw();
 }
 
