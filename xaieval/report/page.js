@@ -359,4 +359,15 @@ if (shelves.length) {
     openShelf();
   }
 }
+// -- charts ------------------------------------------------------------------------------------------------------------
+
+/** Shows a chart, whose SVG is packed: a tenth of the size. */
+async function unpack(image) {
+  const packed = Uint8Array.from(atob(image.dataset.chart), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  image.src = `data:image/svg+xml,${encodeURIComponent(await new Response(stream).text())}`;
+  image.removeAttribute("data-chart");
+}
+
+await Promise.all([...document.querySelectorAll("img[data-chart]")].map(unpack));
 document.documentElement.dataset.ready = "yes";
