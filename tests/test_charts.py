@@ -275,6 +275,17 @@ def test_the_heat_map_shows_taus_and_how_many_decided_pairs_are_turned():
     assert title.get_window_extent().x1 < figure.bbox.x1  # it is not cut
 
 
+def test_what_no_chance_explains_counts_alone_in_the_heat_map():
+    one = near(0, 1)  # a and b are about alike, c is far behind
+    other = {"a": one["b"], "b": one["a"], "c": one["c"]}
+    rows = frame(rows_of("insertion", one), rows_of("pointing_game", other))
+    match = agreement(evidences(rows)).matches["insertion", "pointing_game"]
+    assert (match.pairs, match.decided) == (2, 0)
+    assert match.flipped == pytest.approx(1 / 3)
+    texts = [text.get_text() for text in agreement_heat_map(rows).subfigs[0].axes[0].texts]
+    assert texts[1].endswith("\n0 of 2")
+
+
 def test_the_heat_map_counts_the_sources_of_its_poorest_metric_and_leaves_out_what_compares_nothing():
     scores = near(0, 1)
     short = {name: own[:12] for name, own in near(2, 3).items()}

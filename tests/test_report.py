@@ -307,6 +307,16 @@ def test_the_run_that_has_most_maps_of_a_sample_shows_it(shown):
     assert not album(board, current_rows(rows), [poor, run], [Store(STORE)]).notes
 
 
+def test_a_run_of_another_model_shows_nothing():
+    source = read_sources([STORE])[0]
+    runs, _ = experiments(source.configs)
+    rows = source.rows[source.rows["error"].isna()].assign(model="another")
+    (board,) = leaderboards(rows)
+    found = album(board, current_rows(rows), runs, [Store(STORE)])
+    assert found.samples == []
+    assert found.notes[-1].startswith("There are no pictures")
+
+
 def test_things_are_looked_up_under_the_device_on_which_they_were_computed():
     (config, *_) = read_sources([STORE])[0].configs
     elsewhere = replace(config, values={**config.values, "device": "cuda:1"})
