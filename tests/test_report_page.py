@@ -83,9 +83,11 @@ def test_a_leaderboard_sorts_by_mouse_and_by_keyboard(page):
     assert len(numbers(page, 2)) == 4
     header = page.locator("table.leaderboard >> nth=0 >> css=thead th").nth(1)
     header.click()
+    sync_api.expect(header).to_have_attribute("aria-sort", "ascending")  # DataTables sorts a moment later
     rising = numbers(page, 2)
     assert rising == sorted(rising)
     header.get_by_role("button").press("Enter")
+    sync_api.expect(header).to_have_attribute("aria-sort", "descending")
     assert numbers(page, 2) == rising[::-1] != rising
     last = page.locator("table.leaderboard >> nth=0 >> css=tbody tr").last
     assert last.locator("th").inner_text() == "failing"  # it has no number, so it is last in both directions

@@ -73,6 +73,7 @@ def test_a_row_comes_back_as_it_was_written(tmp_path):
         paid_seconds=6.0,
         versions="{}",
         config_hash="c",
+        weights="w",
         time=NOON,
     )
     Store(tmp_path).write_rows([given])
