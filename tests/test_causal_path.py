@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.functional import conv2d, interpolate, relu
 
 from xaieval.attributions.causal_path import CausalPath
-from xaieval.causal import CausalGraph, Cut, from_last_spatial, links, relevant, significant, sufficiency, walk
+from xaieval.causal import CausalGraph, from_last_spatial, links, relevant, significant, sufficiency, walk
+from xaieval.causal_cut import Cut
 from xaieval.causal_plot import draw
 from xaieval.classifier import Classifier
 from xaieval.component import component_json

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -26,12 +26,11 @@ from xaieval.component import Method, Metric
 from xaieval.laws import methods, metrics, texts
 from xaieval.laws.components import composed
 from xaieval.laws.families import ATTENDING, CONVOLUTIONAL, DECIDING, NAMED, POOLING, READING
-from xaieval.laws.guards import LawBroken
+from xaieval.laws.guards import Law, LawBroken
 from xaieval.unsupported import UnsupportedError
 
 __all__ = ["LawBroken", "Result", "check", "composed", "laws_of", "name_of", "report", "verify"]
 
-Law = Callable[..., None]
 OTHERS = {CONVOLUTIONAL: (ATTENDING, DECIDING, NAMED), POOLING: (READING,), READING: (POOLING,)}
 """What a component that refuses the networks of a law is held to it on, in this order."""
 

@@ -15,11 +15,10 @@ from xaieval.laws import part_toys
 from xaieval.laws.common import same
 from xaieval.laws.components import FAIR, SMALL, limited
 from xaieval.laws.families import CONVOLUTIONAL, Family, shown
-from xaieval.laws.guards import LawBroken
+from xaieval.laws.guards import Law, LawBroken
 from xaieval.laws.probes import Moving, Noisy, Still, judged, values_of
 from xaieval.laws.toys import Ignoring, Two, seeded
 
-Law = Callable[..., None]
 PERMUTATIONS = 100
 
 

@@ -15,7 +15,7 @@ from xaieval.laws.categories import CATEGORIES, Law, concept_laws, law_category
 from xaieval.laws.common import same
 from xaieval.laws.components import SMALL, changed, has_field, limited, reseeded
 from xaieval.laws.families import CONVOLUTIONAL, Family
-from xaieval.laws.guards import LawBroken, Planes, no_waiting, untouched
+from xaieval.laws.guards import Law, LawBroken, Planes, no_waiting, untouched
 from xaieval.laws.probes import judged, undefined, values_of
 from xaieval.laws.toys import Counting, Ignoring, Smooth, explicand, images, seeded
 from xaieval.plan import TOLD

@@ -5,7 +5,7 @@ A method or metric may refuse texts with an `UnsupportedError`, whose sentence i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,15 +14,14 @@ from xaieval.adapters import CaptumMethod, FunctionMethod
 from xaieval.attributions.gradient import Gradient
 from xaieval.component import Method, Metric
 from xaieval.explicand import Explicand
-from xaieval.laws import methods, metrics
+from xaieval.laws import meaning, methods, metrics
 from xaieval.laws.common import same
 from xaieval.laws.components import FAIR, SMALL, limited
 from xaieval.laws.families import POOLING, READING, Family
-from xaieval.laws.guards import LawBroken
+from xaieval.laws.guards import Law, LawBroken
 from xaieval.laws.text_toys import ProductOfTokens, size_of, words
 from xaieval.laws.toys import seeded
 
-Law = Callable[..., None]
 PREFIX = "text_"
 
 ABOUT_PIXELS = {"layout", "memory", "own_tensor", "untouched", "exception", "hooks", "attribution_kept", "once", "seed"}
@@ -41,7 +40,7 @@ def laws_of(component: Method | Metric) -> Iterator[Law]:
         if "family" in law.__code__.co_varnames and _name(law) not in ABOUT_PIXELS:
             yield _on_texts(law)
     yield from (law_text_padding, law_text_words, law_text_one_token)
-    if isinstance(component, Method) and component.complete and methods.fixed_baseline(component):
+    if isinstance(component, Method) and component.complete and meaning.fixed_baseline(component):
         yield law_text_product
 
 
