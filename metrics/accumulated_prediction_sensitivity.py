@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xaieval.component import Method, Metric
+from xaieval.component import SKIPPED, Method, Metric
 from xaieval.explicand import Explicand
 
 
@@ -72,7 +72,7 @@ class AccumulatedPredictionSensitivity(Metric):
             nothing = "empty mask" if explicand.protected is None else "no protected features"
             reasons[nothing] = ~_protected(explicand).flatten(1).any(1)
             if self._too_costly(explicand):
-                reasons["skipped: cost"] = torch.ones_like(explicand.target, dtype=torch.bool)
+                reasons[SKIPPED] = torch.ones_like(explicand.target, dtype=torch.bool)
         return reasons
 
     def lacking(self, explicand: Explicand) -> str:

@@ -206,6 +206,8 @@ def test_few_sources_get_no_arrow_and_other_models_are_compared_on_the_same_samp
     halves = [frame(cells("gradient", "insertion", scores, model=name)) for name, scores in runs.items()]
     (line,) = compared(*map(source, "ab", halves)).lines
     assert line.names[1] == "one / two"
+    trained = [half.assign(weights=digest) for half, digest in zip(halves, ("w1", "w2"), strict=True)]
+    assert not any(note.startswith("Other weights") for note in compared(*map(source, "ab", trained)).notes)
     assert line.difference[-1] not in "▲▼"
     other = frame(cells("sobol", "insertion", [0.1, 0.2, 0.3]))
     assert compared(source("a", halves[0]), source("b", other)).lines == ()

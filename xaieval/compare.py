@@ -176,7 +176,7 @@ def _runs(new: Newcomer) -> list[Run]:
     store = Store(settings.store, settings.gigabytes)
     parts = {group: components(new.values, group) for group in ("metric", "dataset", "model")}
     pairs = [(classifier, dataset) for classifier in parts["model"].values() for dataset in parts["dataset"].values()]
-    kept, configs = store.rows(), kept_configs(store.path)
+    kept, configs, config_hash = store.rows(), kept_configs(store.path), hash_of(new.values)
     found = []
     for classifier, dataset in pairs:
         benchmark = Benchmark(
@@ -187,7 +187,7 @@ def _runs(new: Newcomer) -> list[Run]:
             target=settings.target,
             store=store,
             seed=settings.seed,
-            config_hash=hash_of(new.values),
+            config_hash=config_hash,
             progress=Progress(),
         )
         others = _of_others(new, benchmark, kept)
@@ -195,9 +195,8 @@ def _runs(new: Newcomer) -> list[Run]:
             continue
         samples = load(dataset, classifier)
         further = _further(new, others, configs)
-        labels = {pair: " ".join(pair) for pair in further}
-        benchmark = replace(benchmark, methods={**new.methods, **{labels[pair]: further[pair] for pair in further}})
-        names = {label: name for (name, _), label in labels.items()}
+        benchmark = replace(benchmark, methods={**new.methods, **{" ".join(pair): further[pair] for pair in further}})
+        names = {" ".join(pair): pair[0] for pair in further}
         stored = set(others["method"])
         found.append(Run(benchmark, samples, settings.indices(len(samples)), names, stored, store.path))
     if not found:
@@ -206,7 +205,7 @@ def _runs(new: Newcomer) -> list[Run]:
             f"there is nothing to compare with: the store {settings.store} has no score of another method by "
             f"{', '.join(parts['metric'])} on {where}. {_filled(new)} fills it"
         )
-    keep_config(store.path, hash_of(new.values), KeptConfig(new.command, new.values))
+    keep_config(store.path, config_hash, KeptConfig(new.command, new.values))
     return found
 
 
@@ -235,9 +234,10 @@ def _further(new: Newcomer, others: pd.DataFrame, configs: Mapping[str, KeptConf
     columns = ["method", "method_parameters", "config_hash"]
     for name, parameters, config in others[columns].drop_duplicates().itertuples(index=False, name=None):
         if (name, parameters) not in known and config in configs:
-            with suppress(ConfigError):  # its file is gone, or takes other parameters now
+            with suppress(ConfigError, KeyError):  # its file is gone, or it is not what the configuration names
                 method = component("method", configs[config].values["method"][name], f"method.{name}")
-                found[name, component_json(method)] = method
+                if component_json(method) == parameters:
+                    found[name, parameters] = method
     return found
 
 

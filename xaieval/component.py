@@ -19,6 +19,9 @@ from xaieval import notebook
 from xaieval.explicand import UNITS, Explicand
 from xaieval.module_call import keepable
 
+SKIPPED = "skipped: cost"
+"""The reason of a metric that explains again and again, where that would cost more than its budget."""
+
 
 class Method:
     """An attribution method: makes an attribution of an explicand.

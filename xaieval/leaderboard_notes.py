@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from xaieval.comparison import DOUBTED, ENOUGH, Column, Method, Score, deciding
+from xaieval.component import SKIPPED
 from xaieval.unsupported import UNSUPPORTED
-
-SKIPPED = "skipped: cost"
-"""The reason of a metric that explains again and again, where that would cost more than its budget."""
 
 
 def notes_of(columns: Sequence[Column], methods: Sequence[Method], others: Sequence[Column]) -> tuple[str, ...]:

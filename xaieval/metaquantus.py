@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xaieval.before_after import FEWEST, Share, fallen, ranks_kept, unmoved
+from xaieval.component import SKIPPED
 from xaieval.evidence import Evidence
 from xaieval.statistics import Values
 
@@ -166,7 +167,7 @@ def _of_space(evidence: Evidence, space: str, iterations: int) -> MetaConsistenc
         return MetaConsistency(reason="not measured")
     explained = {name for trial in (noise, disruption) for table in evidence.perturbed.get(trial, ()) for name in table}
     if not explained:
-        return MetaConsistency(reason="skipped: cost")
+        return MetaConsistency(reason=SKIPPED)
     clean = evidence.scores.loc[:, [name in explained for name in evidence.scores.columns]]
     return meta_consistency(
         clean,

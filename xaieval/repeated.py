@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xaieval.component import Method, Metric
+from xaieval.component import SKIPPED, Method, Metric
 from xaieval.explicand import Explicand
 
 
@@ -38,7 +38,7 @@ class Repeated(Metric):
         """See the base class."""
         reasons = super().undefined(explicand, attribution, units)
         if self.too_costly(explicand, attribution):
-            reasons["skipped: cost"] = torch.ones_like(explicand.target, dtype=torch.bool)
+            reasons[SKIPPED] = torch.ones_like(explicand.target, dtype=torch.bool)
         return reasons
 
     def one_class(self, explicand: Explicand) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from xaieval.attributions.gradient import Gradient
 from xaieval.component import Metric
 from xaieval.explicand import UNITS, Explicand
 from xaieval.laws import common
-from xaieval.laws.categories import CATEGORIES, Law, concept_laws, law_category
+from xaieval.laws.categories import CATEGORIES, concept_laws, law_category
 from xaieval.laws.common import same
 from xaieval.laws.components import SMALL, changed, has_field, limited, reseeded
 from xaieval.laws.families import CONVOLUTIONAL, Family

@@ -65,11 +65,11 @@ def compared(first: Source, second: Source) -> Comparison:
     same = len(set(halves[0]["key"]) & set(halves[1]["key"]))
     if same:
         notes.append(f"{same} cells are the very same in both, computed once.")
+    if trained := _changed(halves, "model", "weights"):
+        notes.append(f"Other weights in the second: {', '.join(trained)}.")
     if not models[0] & models[1] and all(len(names) == 1 for names in models):
         halves = [half.assign(model=" / ".join(name for names in models for name in names)) for half in halves]
         notes.append("The runs are of different models on the same samples.")
-    if trained := _changed(halves, "model", "weights"):
-        notes.append(f"Other weights in the second: {', '.join(trained)}.")
     if others := _changed(halves, "method", "method_parameters"):
         notes.append(f"Other parameters in the second: {', '.join(others)}.")
     if alone := _alone(*halves):

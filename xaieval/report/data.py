@@ -35,30 +35,31 @@ def page_of(paths: Sequence[Path], output: Path) -> Page:
     """
     sources = read_sources(paths)
     rows = weights_apart(all_rows(sources))
+    current = pd.concat([current_rows(part) for _, part in rows.groupby(["dataset", "model"])])
     boards = leaderboards(rows, all_verdicts(sources))
-    shelves, problems = _shelves(boards, rows, sources)
+    shelves, problems = _shelves(boards, current, sources)
     return Page(
         command=shlex.join(["xaieval", "report", *map(str, paths), "--output", str(output)]),
         boards=[board_of(board) for board in boards],
         charts=[chart for board in boards for chart in _charts(board, rows)],
         shelves=shelves,
         comparisons=[compared(sources[0], source) for source in sources[1:]],
-        failures=failures(_current(rows)),
+        failures=failures(current),  # an error that is mended is none
         origins=[origin(source) for source in sources],
         problems=problems,
     )
 
 
 def _shelves(
-    boards: Sequence[Leaderboard], rows: pd.DataFrame, sources: Sequence[Source]
+    boards: Sequence[Leaderboard], current: pd.DataFrame, sources: Sequence[Source]
 ) -> tuple[list[Shelf], list[str]]:
     """The albums of all leaderboards, which share the samples of a report, and what could not be read."""
     runs, problems = experiments(config for source in sources for config in source.configs)
     stores = [Store(path) for path in dict.fromkeys(source.store for source in sources) if path is not None]
     shelves = []
     for board in boards:
-        part = rows[(rows["dataset"] == board.dataset) & (rows["model"] == board.model)]
-        found = album(board, current_rows(part), runs, stores, max(1, SAMPLES // len(boards)))
+        part = current[(current["dataset"] == board.dataset) & (current["model"] == board.model)]
+        found = album(board, part, runs, stores, max(1, SAMPLES // len(boards)))
         shelves.append(
             Shelf(
                 f"{board.dataset}, {board.model}",
@@ -69,11 +70,6 @@ def _shelves(
             )
         )
     return shelves, problems
-
-
-def _current(rows: pd.DataFrame) -> pd.DataFrame:
-    """The latest row of each cell, so that an error that is mended is none."""
-    return pd.concat([current_rows(part) for _, part in rows.groupby(["dataset", "model"])])
 
 
 def _methods(board: Leaderboard) -> Iterator[Named]:

@@ -359,6 +359,7 @@ if (shelves.length) {
     openShelf();
   }
 }
+
 // -- charts ------------------------------------------------------------------------------------------------------------
 
 /** Shows a chart, whose SVG is packed: a tenth of the size. */
