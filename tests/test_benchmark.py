@@ -21,6 +21,7 @@ from xaieval.attributions.smoothgrad import SmoothGrad
 from xaieval.benchmark import Benchmark, CellError, check_cells
 from xaieval.classifier import Classifier
 from xaieval.component import Method, Metric
+from xaieval.config import composed
 from xaieval.curve import curve_name
 from xaieval.datasets.base import Sample, Samples
 from xaieval.datasets.preprocess import DatasetError
@@ -35,6 +36,7 @@ from xaieval.plan import CHUNK, UNKEPT, Keys, Part, Subject, shard_of
 from xaieval.progress import Progress
 from xaieval.removal import Zero
 from xaieval.rows import SCHEMA
+from xaieval.settings import Settings
 from xaieval.store import Store
 from xaieval.unsupported import UnsupportedError
 
@@ -591,6 +593,12 @@ def test_nothing_to_do():
 
 
 # -- shards
+
+
+@pytest.mark.parametrize(("limit", "places"), [(5, [1, 3]), (None, [1, 3, 5, 7]), (20, [1, 3, 5, 7])])
+def test_a_shard_is_of_the_samples_below_the_limit(limit, places):
+    settings = Settings.of(composed(["shard=2/2"]) | {"dataset": {"limit": limit}})
+    assert list(settings.indices(9)) == places
 
 
 def test_shards_take_every_sample_once():
